@@ -1,0 +1,30 @@
+# Two commands matter: `make run` and `make test`. Both make their own virtual environment first.
+PYTHON ?= python3
+PRESET ?= partworld
+DATA   ?=
+RUN    ?= runs/$(PRESET)
+
+VENV := .venv
+BIN  := $(VENV)/bin
+
+.PHONY: run test clip benchmark clean
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+run: $(VENV)/installed
+	$(BIN)/python -m vdalib run --preset $(PRESET) --run-dir $(RUN) $(if $(DATA),--data $(DATA))
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+clip: $(VENV)/installed
+	$(BIN)/python -m vdalib pretrain-clip
+
+benchmark: $(VENV)/installed
+	$(BIN)/python benchmarks/step.py --preset $(PRESET)
+
+clean:
+	rm -rf $(VENV) runs
