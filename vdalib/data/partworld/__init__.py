@@ -1,0 +1,31 @@
+"""PartWorld, the embedded world: exact masks and exact part masks, made on the fly by numpy.
+
+    >>> world = PartWorld("train", seed=0)
+    >>> sample = world[0]
+    >>> sample.image.shape, sample.labels.shape, sample.name
+    (torch.Size([3, 96, 96]), torch.Size([10]), 'train_0_000000')
+"""
+
+from .captions import SCENE_PHRASES, TEMPLATES, captions
+from .objects import CLASSES, PARTS
+from .palette import COLOURS
+from .scenes import CO_OCCURRENCE, SCENES
+from .world import SPLITS, Factors, Layout, ObjectFactors, PartWorld, Rendered, Role
+
+__all__ = [
+    "CLASSES",
+    "COLOURS",
+    "CO_OCCURRENCE",
+    "PARTS",
+    "SCENES",
+    "SCENE_PHRASES",
+    "SPLITS",
+    "TEMPLATES",
+    "Factors",
+    "Layout",
+    "ObjectFactors",
+    "PartWorld",
+    "Rendered",
+    "Role",
+    "captions",
+]
