@@ -1,0 +1,142 @@
+import re
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from vdalib.config import ClipConfig, Config, ScheduleConfig, SegmenterConfig, parse_overrides, preset_names
+
+
+def test_the_four_presets_are_there_and_survive_dict_and_yaml(tmp_path):
+    assert set(preset_names()) == {"partworld", "partworld-smoke", "voc12", "coco14"}
+    for name in preset_names():
+        config = Config.from_preset(name)
+        assert config.preset == name
+        assert Config.from_dict(config.to_dict()) == config
+        config.save(tmp_path / "config.yaml")
+        assert Config.from_preset(tmp_path / "config.yaml") == config
+
+
+def test_voc_and_coco_presets_state_the_papers_schedule():
+    voc, coco = Config.from_preset("voc12"), Config.from_preset("coco14")
+    assert (voc.schedule.segmenter_steps, voc.schedule.inter_steps, voc.schedule.total_steps) == (
+        8000,
+        2000,
+        30_000,
+    )
+    assert (coco.schedule.segmenter_steps, coco.schedule.inter_steps) == (20_000, 8000)
+    assert coco.schedule.total_steps == 100_000
+    assert (voc.schedule.batch_size, coco.schedule.batch_size) == (4, 8)
+    assert (voc.refine.affinity_threshold, coco.refine.affinity_threshold) == (0.79, 0.88)
+    assert voc.data.crop == coco.data.crop == 320
+    assert (voc.clip.model, voc.clip.pretrained) == ("ViT-B-16-quickgelu", "openai")
+    assert len(voc.clip.background_prompts) == 25
+
+
+def test_overrides_win_over_the_preset_and_are_typed():
+    config = Config.from_preset(
+        "voc12", {"schedule.batch_size": 8, "schedule.learning_rate": "1e-3", "seed": 3}
+    )
+    assert config.schedule == replace(Config.from_preset("voc12").schedule, batch_size=8, learning_rate=1e-3)
+    assert config.seed == 3
+    scale = Config.from_preset("voc12", {"data.scale": [1, 2]}).data.scale
+    assert scale == (1.0, 2.0) and all(isinstance(value, float) for value in scale)
+
+
+def test_command_line_words_become_overrides():
+    words = ["schedule.batch_size=8", "clip.pretrained=null", "clip.calibration=none", "precision=no"]
+    overrides = parse_overrides(words)
+    assert overrides["schedule.batch_size"] == 8 and overrides["clip.pretrained"] is None
+    config = Config.from_preset("voc12", overrides)
+    assert (config.clip.calibration, config.precision) == ("none", "no")
+    with pytest.raises(ValueError, match="expected KEY=VALUE"):
+        parse_overrides(["schedule.batch_size"])
+
+
+def test_a_file_may_start_from_a_preset(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: voc12\nschedule: {batch_size: 16}\n")
+    config = Config.from_preset(path)
+    assert config.preset == "mine"
+    assert config.schedule.batch_size == 16 and config.data.name == "voc12"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"schedule.batchsize": 8},
+            "unknown setting 'schedule.batchsize'; the nearest known one is 'schedule.batch_size'",
+        ),
+        ({"shedule": {}}, "unknown setting 'shedule'; the nearest known one is 'schedule'"),
+        ({"schedule": 3}, "schedule: expected a mapping of settings, got 3"),
+        ({"schedule.batch_size": "four"}, "schedule.batch_size: expected int, got 'four'"),
+        ({"schedule.batch_size": True}, "schedule.batch_size: expected int, got True"),
+        ({"schedule.batch_size": 2.0}, "schedule.batch_size: expected int, got 2.0"),
+        ({"schedule.batch_size": 0}, "schedule.batch_size: expected at least 1, got 0"),
+        ({"schedule.learning_rate": "fast"}, "schedule.learning_rate: expected float, got 'fast'"),
+        ({"schedule.learning_rate": float("nan")}, "schedule.learning_rate: expected float, got nan"),
+        ({"schedule.learning_rate": 0}, "schedule.learning_rate: expected above 0, got 0"),
+        (
+            {"assembly.static_density": 1.5},
+            "assembly.static_density: expected at least 0 and at most 1, got 1.5",
+        ),
+        ({"assembly.fusion": "yes"}, "assembly.fusion: expected bool, got 'yes'"),
+        ({"flow.mixing": "shuffle"}, "flow.mixing: expected one of permute, swap, none, got 'shuffle'"),
+        ({"data.scale": [0.5]}, r"data.scale: expected 2 values, got \[0.5\]"),
+        ({"data.scale": [2, 1]}, "data.scale: .* the smaller factor first"),
+        (
+            {"data.train_size": 5, "data.name": "voc12"},
+            "data.train_size: data.name 'voc12' has no size to choose",
+        ),
+        ({"inference.scales": []}, "inference.scales: expected at least one scale"),
+        ({"inference.scales": 1.0}, "inference.scales: expected a list, got 1.0"),
+        ({"segmenter.heads": 7}, "segmenter.heads: 7 heads do not divide segmenter.width 256"),
+        ({"schedule.total_steps": 100}, r"schedule.total_steps: 100 is less than .* = 600\)"),
+        ({"clip.templates": ["a photo"]}, "clip.templates: 'a photo' needs exactly one {}"),
+        ({"clip.templates": []}, "clip.templates and clip.background_prompts: expected at least one"),
+    ],
+)
+def test_wrong_settings_are_refused_by_their_full_name(overrides, message):
+    with pytest.raises(ValueError, match="^partworld: " + message):
+        Config.from_preset("partworld", overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("schedule: {batch_sizes: 3}", "unknown setting 'schedule.batch_sizes'"),
+        ("base: voc21", "base: unknown preset 'voc21'"),
+        ("- 1", "expected settings such as"),
+        ("a: [1", "not valid YAML"),
+    ],
+)
+def test_wrong_files_are_refused_by_their_path(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: {message}"):
+        Config.from_preset(path)
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(FileNotFoundError, match="neither a YAML file nor a preset .*partworld-smoke, voc12"):
+        Config.from_preset("voc21")
+
+
+def test_sections_are_checked_when_made_directly_and_cannot_change_later():
+    with pytest.raises(ValueError, match="segmenter.heads"):
+        SegmenterConfig(width=10, heads=3)
+    with pytest.raises(ValueError, match="clip.calibration: expected one of static, learnable, none"):
+        ClipConfig(calibration="dynamic")
+    with pytest.raises(AttributeError):
+        ScheduleConfig().batch_size = 3
+
+
+def test_an_interrupted_save_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "config.yaml"
+    Config(seed=1).save(path)
+    monkeypatch.setattr(yaml, "safe_dump", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        Config(seed=2).save(path)
+    assert Config.from_preset(path).seed == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]

@@ -1,0 +1,278 @@
+"""Every setting of a run: plain dataclasses, one per module, and presets in YAML that state what differs.
+
+>>> Config.from_preset("partworld", {"schedule.batch_size": 8}).schedule.batch_size
+8
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+
+from vdalib.io import atomic_path
+from vdalib.schema import (
+    Count,
+    NonNegative,
+    Positive,
+    Range,
+    Section,
+    Share,
+    Steps,
+    build,
+    merged,
+    nested,
+    plain,
+)
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """Where images and labels come from, and how a training crop is cut."""
+
+    name: Literal["partworld", "voc12", "coco14", "folder"] = "partworld"
+    root: str | None = None  # folder of the data set; PartWorld needs none
+    labels: str | None = None  # folder of the prepared image-level label files; None = root
+    train_split: str = "train"
+    val_split: str = "val"
+    train_size: Count | None = None  # number of images, PartWorld only
+    val_size: Count | None = None
+    crop: Count = 96  # px, a multiple of CLIP's patch size
+    scale: tuple[Positive, Positive] = (0.5, 2.0)  # random scaling, times the image's own size [A]
+    workers: Steps = 0  # processes that load images
+
+    def _check(self) -> None:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"data.scale: found {list(self.scale)}, expected the smaller factor first")
+        for name in ("train_size", "val_size"):
+            if getattr(self, name) is not None and self.name != "partworld":
+                raise ValueError(f"data.{name}: data.name {self.name!r} has no size to choose; leave it null")
+
+
+@dataclass(frozen=True)
+class ClipConfig(Section):
+    """The frozen CLIP, its dense calibration and its prompts (method.md sec. 2)."""
+
+    model: str = "partworld"  # an open_clip model name, or our own small one
+    pretrained: str | None = "partworld"  # open_clip tag or weights file; None = random weights
+    calibration: Literal["static", "learnable", "none"] = "static"
+    calibrated_blocks: Count = 5  # from the last one back
+    share_heads: bool = False  # [R] annex: one attention for all heads
+    affinity_blocks: Count = 6
+    templates: tuple[str, ...] = ("a clean origami {}.",)
+    background_prompts: tuple[str, ...] = ("sky", "water", "grass", "road", "room", "sand")
+
+    def _check(self) -> None:
+        if not self.templates or not self.background_prompts:
+            raise ValueError("clip.templates and clip.background_prompts: expected at least one of each")
+        for template in self.templates:
+            if template.count("{}") != 1:
+                raise ValueError(f"clip.templates: {template!r} needs exactly one {{}} for the class name")
+
+
+@dataclass(frozen=True)
+class SegmenterConfig(Section):
+    """Adapter and decoder [A] sec. 1."""
+
+    width: Count = 256
+    depth: Count = 3
+    heads: Count = 8
+    dropout: Annotated[float, Range(at_least=0, at_most=0.99)] = 0.1
+
+    def _check(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(
+                f"segmenter.heads: {self.heads} heads do not divide segmenter.width {self.width}"
+            )
+
+
+@dataclass(frozen=True)
+class FlowConfig(Section):
+    """The invertible network [A] sec. 2; mixing and clamp are [R], method.md sec. 5."""
+
+    steps: Count = 6
+    mixing: Literal["permute", "swap", "none"] = "permute"
+    clamp: Positive = 1.9
+    hidden: Count | None = None  # width of the coupling networks; None = joint width
+
+
+@dataclass(frozen=True)
+class MixtureConfig(Section):
+    """The hierarchical mixture in latent space and how it is fitted (method.md sec. 5)."""
+
+    attributes: Count = 8
+    offset_scale: Positive = 0.1  # [R] initial spread of attribute offsets, latent units
+    batch_size: Annotated[int, Range(at_least=2)] = 16  # reliable prototypes per INN step [N]
+    learning_rate: Positive = 2e-4
+    nll_scale: Literal["per_dimension", "per_vector"] = "per_dimension"  # [R]
+    discriminative_weight: NonNegative = 1.0
+
+
+@dataclass(frozen=True)
+class AssemblyConfig(Section):
+    """From a mixture to queries: VDAF, DSE and the reliable filter (method.md sec. 5 to 7)."""
+
+    fusion: bool = True  # VDAF
+    enhancement: bool = True  # DSE
+    enhancement_weight: NonNegative = 0.2
+    enhancement_temperature: Positive = 0.1
+    reliable_filter: bool = True
+    reliable_threshold: Share = 0.95
+    density: Literal["per_dimension", "literal", "static"] = "per_dimension"  # [R]
+    static_density: Share = 0.6  # alpha where density is "static"
+    response: Literal["per_dimension", "literal"] = "per_dimension"  # [R]
+
+
+@dataclass(frozen=True)
+class RefineConfig(Section):
+    """From CAM to pseudo label (method.md sec. 4)."""
+
+    affinity_threshold: Share = 0.79  # of a CAM's maximum, for its box mask [P]
+    adapter_affinity: bool = True  # the adapter's patch affinity joins the attention maps from stage 2 on
+    par_iterations: Steps = 20
+    redundancy_removal: bool = False  # CLIP Surgery's, [P] annex
+    ignore_margin: Share = 0.0  # a pixel whose winner leads by less becomes 255
+
+
+@dataclass(frozen=True)
+class ScheduleConfig(Section):
+    """The three stages and the optimiser (method.md sec. 8)."""
+
+    segmenter_steps: Steps = 8000  # stage 1: text queries only
+    inter_steps: Steps = 2000  # stage 2: + INN with the class mixture
+    total_steps: Count = 30_000  # stage 3 takes what is left
+    batch_size: Count = 4  # images per step, over all processes
+    learning_rate: Positive = 1e-4
+    decoder_lr_factor: Positive = 1.0
+    weight_decay: NonNegative = 1e-2
+    lr_warmup: Steps = 50
+    lr_power: NonNegative = 1.0
+    affinity_weight: NonNegative = 0.1
+    checkpoint_every: Count = 1000
+
+    def _check(self) -> None:
+        first = self.segmenter_steps + self.inter_steps
+        if first > self.total_steps:
+            raise ValueError(
+                f"schedule.total_steps: {self.total_steps} is less than the first two stages take "
+                f"(segmenter_steps {self.segmenter_steps} + inter_steps {self.inter_steps} = {first})"
+            )
+
+
+@dataclass(frozen=True)
+class InferenceConfig(Section):
+    """Multi-scale, flip and DenseCRF (method.md sec. 9)."""
+
+    size: Count | None = (
+        None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
+    )
+    scales: tuple[Positive, ...] = (0.7, 1.0, 1.2, 1.5)
+    flip: bool = True
+    crf_iterations: Steps = 10
+    crf_pos_sigma: Positive = 1.0  # px
+    crf_pos_weight: NonNegative = 3.0
+    crf_bilateral_sigma_xy: Positive = 67.0  # px
+    crf_bilateral_sigma_rgb: Positive = 3.0  # of 255
+    crf_bilateral_weight: NonNegative = 4.0
+
+    def _check(self) -> None:
+        if not self.scales:
+            raise ValueError("inference.scales: expected at least one scale, for example [1.0]")
+
+
+@dataclass(frozen=True)
+class Config(Section):
+    """All settings of a run; `preset` only names where they came from."""
+
+    preset: str = "partworld"
+    data: DataConfig = field(default_factory=DataConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
+    assembly: AssemblyConfig = field(default_factory=AssemblyConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    seed: Steps = 0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+
+    @classmethod
+    def from_preset(cls, source: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+        """A preset by name or a YAML file by path, with overrides such as {"schedule.batch_size": 8} on top.
+
+        A file may name in `base` the packaged preset that it starts from. Raises ValueError for unknown keys,
+        wrong types and impossible values, FileNotFoundError for a source that is neither a preset nor a file.
+        """
+        values = _read(source)
+        try:
+            return cls.from_dict(merged(values, nested(overrides or {})))
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Nested mappings, as `to_dict` gives them; what is left out keeps its default."""
+        return build(cls, values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values (lists for tuples), fit for YAML and JSON."""
+        return plain(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write all settings as YAML, atomically."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+
+
+def preset_names() -> tuple[str, ...]:
+    """The packaged presets."""
+    return tuple(
+        sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir() if file.name.endswith(".yaml"))
+    )
+
+
+def parse_overrides(arguments: list[str]) -> dict[str, Any]:
+    """Command-line words as overrides, values read as YAML.
+
+    >>> parse_overrides(["schedule.batch_size=8", "inference.scales=[1.0]"])
+    {'schedule.batch_size': 8, 'inference.scales': [1.0]}
+    """
+    overrides = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not key or not equals:
+            raise ValueError(f"override {argument!r}: expected KEY=VALUE, for example schedule.batch_size=8")
+        overrides[key] = yaml.safe_load(value)
+    return overrides
+
+
+_PRESETS = resources.files("vdalib") / "presets"
+
+
+def _read(source: str | Path) -> dict[str, Any]:
+    """The values of a preset or file, those of its bases underneath."""
+    if source in preset_names():
+        text, name = (_PRESETS / f"{source}.yaml").read_text(encoding="utf-8"), str(source)
+    elif Path(source).is_file():
+        text, name = Path(source).read_text(encoding="utf-8"), Path(source).stem
+    else:
+        raise FileNotFoundError(
+            f"{source!s}: neither a YAML file nor a preset (known: {', '.join(preset_names())})"
+        )
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{source}: expected settings such as `schedule: {{batch_size: 8}}`, found {values!r}"
+        )
+    base = values.pop("base", None)
+    if base is not None and base not in preset_names():
+        raise ValueError(f"{source}: base: unknown preset {base!r} (known: {', '.join(preset_names())})")
+    return merged(_read(base) if base else {}, {"preset": name} | values)

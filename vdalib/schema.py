@@ -1,0 +1,158 @@
+"""Dataclasses that check their own types, limits, choices and names, with errors that name the setting."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class Range:
+    """Limits of a number; `above` excludes the limit itself, the others include it."""
+
+    at_least: float = -math.inf
+    at_most: float = math.inf
+    above: float = -math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return self.at_least <= value <= self.at_most and value > self.above
+
+    def __str__(self) -> str:
+        limits = {"at least": self.at_least, "at most": self.at_most, "above": self.above}
+        return " and ".join(f"{name} {limit:g}" for name, limit in limits.items() if math.isfinite(limit))
+
+
+Count = Annotated[int, Range(at_least=1)]
+Steps = Annotated[int, Range(at_least=0)]
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(at_least=0)]
+Share = Annotated[float, Range(at_least=0, at_most=1)]
+
+
+class Section:
+    """Base of a frozen dataclass of settings: `ScheduleConfig` is section `schedule`, `Config` the root.
+
+    Types and limits are checked whichever way it is made; integers become floats and lists tuples, as
+    annotated. Raises ValueError.
+    """
+
+    def __post_init__(self) -> None:
+        prefix = type(self).__name__.removesuffix("Config").lower()
+        for name, annotation in _annotations(type(self)).items():
+            dotted = f"{prefix}.{name}" if prefix else name
+            object.__setattr__(self, name, _checked(getattr(self, name), annotation, dotted))
+        self._check()
+
+    def _check(self) -> None:
+        """What one field alone cannot tell."""
+
+
+def build(cls: type, values: Any, prefix: str = "", root: type | None = None) -> Any:
+    """A Section, and those nested in it, from nested mappings; what is left out keeps its default.
+
+    Raises ValueError for an unknown name, which it gives in full beside the nearest known one, and for
+    whatever a section refuses.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"{prefix.rstrip('.') or 'configuration'}: expected a mapping of settings, got {values!r}"
+        )
+    root, annotations, built = root or cls, _annotations(cls), {}
+    for key, value in values.items():
+        if key not in annotations:
+            nearest = difflib.get_close_matches(f"{prefix}{key}", _known(root), n=1, cutoff=0)[0]
+            raise ValueError(f"unknown setting '{prefix}{key}'; the nearest known one is '{nearest}'")
+        built[key] = (
+            build(annotations[key], value, f"{prefix}{key}.", root)
+            if _is_section(annotations[key])
+            else value
+        )
+    return cls(**built)
+
+
+def plain(value: Any) -> Any:
+    """The inverse of `build`: nested dictionaries with lists for tuples, fit for YAML and JSON."""
+    if isinstance(value, Section):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
+    """{"schedule.batch_size": 8} as {"schedule": {"batch_size": 8}}."""
+    result: dict[str, Any] = {}
+    for key, value in dotted.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        result = merged(result, value)
+    return result
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings, `over` winning wherever both speak."""
+    result = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+@cache
+def _annotations(cls: type) -> dict[str, Any]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {item.name: hints[item.name] for item in fields(cls)}
+
+
+def _known(cls: type, prefix: str = "") -> list[str]:
+    names = []
+    for name, annotation in _annotations(cls).items():
+        names.append(prefix + name)
+        if _is_section(annotation):
+            names += _known(annotation, f"{prefix}{name}.")
+    return names
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def _checked(value: Any, annotation: Any, name: str) -> Any:
+    """The value as its annotation wants it, or ValueError."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):  # always `something | None` here
+        return None if value is None else _checked(value, arguments[0], name)
+    if origin is Annotated:
+        number, limits = _checked(value, arguments[0], name), arguments[1]
+        if number not in limits:
+            raise ValueError(f"{name}: expected {limits}, got {value!r}")
+        return number
+    if origin is Literal:
+        if value is False and "no" in arguments:
+            return "no"  # YAML reads no as false
+        if value not in arguments:
+            raise ValueError(f"{name}: expected one of {', '.join(map(str, arguments))}, got {value!r}")
+        return value
+    if origin is tuple:
+        return _checked_tuple(value, arguments, name)
+    if annotation is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            number = float(value)  # YAML reads 1e-4 as a string
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    elif isinstance(value, annotation) and not (annotation is int and isinstance(value, bool)):
+        return value
+    raise ValueError(f"{name}: expected {annotation.__name__}, got {value!r}")
+
+
+def _checked_tuple(value: Any, arguments: tuple, name: str) -> tuple:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name}: expected a list, got {value!r}")
+    if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+        raise ValueError(f"{name}: expected {len(arguments)} values, got {value!r}")
+    return tuple(_checked(item, arguments[0], name) for item in value)
