@@ -1,0 +1,90 @@
+"""The losses: pure functions on tensors. Energies, log weights and log_det are in nats per vector."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = 255
+
+
+def inter_class_nll(energy: Tensor, log_weights: Tensor, log_det: Tensor, scale: float = 1.0) -> Tensor:
+    """L_inter = E[ -LSE_k( c_k - E_k(f(x)) ) - log|det J| ] / scale ([A] sec. 3).
+
+    It is the negative log likelihood of x under the mixture, but for the constant D/2 log(2 pi).
+
+    Args:
+        energy: (n, K) class energies; log_weights: (K,) c_k; log_det: (n,).
+        scale: 1 for nats per vector (literal), D for nats per dimension ([R], see method.md sec. 5).
+
+    >>> energy, log_det = torch.tensor([[0.0, 2.0]]), torch.zeros(1)
+    >>> inter_class_nll(energy, torch.tensor([0.5, 0.5]).log(), log_det)
+    tensor(0.5662)
+    """
+    return (-torch.logsumexp(log_weights - energy, dim=-1) - log_det).mean() / scale
+
+
+def intra_class_nll(energy: Tensor, log_weights: Tensor, log_det: Tensor, scale: float = 1.0) -> Tensor:
+    """L_intra = E[ -LSE_i( c_k^i - E(f(x), mu_k^i) ) - log|det J| ] / scale for x of class k ([A] sec. 3).
+
+    Args:
+        energy: (n, M) attribute energies within each sample's own class; log_weights: (n, M) c_k^i of that class.
+        log_det, scale: see `inter_class_nll`.
+    """
+    return inter_class_nll(energy, log_weights, log_det, scale)
+
+
+def discriminative(energy: Tensor, log_weights: Tensor, classes: Tensor) -> Tensor:
+    """L_dis: cross entropy of softmax_k( stopgrad(c_k) - E_k ) against the class ([N]; [R] after HGAD Eq. 8).
+
+    Args:
+        energy: (n, K) class energies; log_weights: (K,) c_k; classes: (n,) in 0..K-1.
+    """
+    return F.cross_entropy(log_weights.detach() - energy, classes)
+
+
+def class_contrastive(prototypes: Tensor, anchors: Tensor, classes: Tensor, temperature: float) -> Tensor:
+    """L_con: InfoNCE that pulls each prototype to its class anchor, away from others ([N], method.md sec. 7).
+
+    Args:
+        prototypes: (n, D), where n = 0 gives 0; anchors: (K, D), which get no gradient; classes: (n,) in 0..K-1.
+        temperature: divides the cosines, > 0.
+    """
+    cosine = F.normalize(prototypes, dim=-1) @ F.normalize(anchors.detach(), dim=-1).T
+    return F.cross_entropy(cosine / temperature, classes, reduction="sum") / max(len(classes), 1)
+
+
+def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy: half its mean over background pixels, half its mean over foreground ([P] ExCEL).
+
+    Args:
+        logits: (B, K+1, H, W); target: (B, H, W) int64, 0 = background, 1..K, 255 = ignored.
+    """
+    loss = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")  # (B, H, W)
+    background = (target == 0).to(loss.dtype)
+    foreground = ((target != 0) & (target != IGNORE)).to(loss.dtype)
+    return 0.5 * sum((loss * pixels).sum() / (pixels.sum() + 1e-6) for pixels in (background, foreground))
+
+
+def affinity_loss(affinity: Tensor, labels: Tensor, radius: int = 8) -> Tensor:
+    """Near patches should be alike if their pseudo labels agree and unlike if not ([P] AFA, ExCEL).
+
+    Counts ordered pairs, a patch with itself among them, as published.
+
+    Args:
+        affinity: (B, N, N) in 0..1, N = h * w patches in row-major order.
+        labels: (B, h, w) pseudo labels at the grid, 255 = ignored.
+        radius: largest Chebyshev distance of a pair, in patches.
+    """
+    _, h, w = labels.shape
+    flat = labels.flatten(1)  # (B, N)
+    places = torch.cartesian_prod(*(torch.arange(n, device=labels.device) for n in (h, w)))  # (N, 2)
+    near = (places[:, None] - places).abs().amax(-1) <= radius  # (N, N)
+    known = flat != IGNORE
+    counted = near & known[:, :, None] & known[:, None, :]
+    same = flat[:, :, None] == flat[:, None, :]
+    positive, negative = counted & same, counted & ~same
+    attract = ((1 - affinity) * positive).sum() / (positive.sum() + 1)
+    repel = (affinity * negative).sum() / (negative.sum() + 1)
+    return 0.5 * (attract + repel)
