@@ -1,0 +1,214 @@
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+
+from vdalib.config import Config, InferenceConfig
+from vdalib.data.images import read_mask
+from vdalib.inference import Predictor, dense_crf, multi_scale_logits, save_mask
+
+
+class PatchMeans:
+    """Stands in for CLIP: its only layer holds each patch's mean colour."""
+
+    patch_size = 4
+
+    def __init__(self):
+        self.seen = []
+
+    def eval(self):
+        return self
+
+    def encode_layers(self, images):
+        assert not images.shape[-2] % 4 and not images.shape[-1] % 4
+        self.seen.append(tuple(images.shape))
+        grid = F.avg_pool2d(images, 4)
+        return (grid.flatten(2).transpose(1, 2),), tuple(grid.shape[-2:])
+
+
+class Linear(nn.Module):
+    """Stands in for the segmenter: a linear map of patch means plus a slope in x for mirroring to cancel."""
+
+    def __init__(self, num_classes=2, slope=0.0):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3, num_classes + 1, generator=generator))
+        self.slope = slope
+
+    def forward(self, layers, grid):
+        logits = (layers[-1] @ self.weight).transpose(1, 2).unflatten(2, grid)
+        return SimpleNamespace(logits=logits + self.slope * torch.linspace(-1, 1, grid[1]))
+
+
+def images(height=12, width=20, batch=2):
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def by_hand(segmenter, picture, height, width):
+    """Logits of one view, at the input's size."""
+    patches = picture.unflatten(2, (-1, 4)).unflatten(4, (-1, 4)).mean((3, 5))  # (B, 3, h, w)
+    logits = torch.einsum("bchw,ck->bkhw", patches, segmenter.weight)
+    logits = logits + segmenter.slope * torch.linspace(-1, 1, patches.shape[3])
+    return F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
+
+
+def test_one_scale_without_mirror_is_the_segmenter_itself():
+    segmenter, batch = Linear(slope=0.3), images()
+    logits = multi_scale_logits(PatchMeans(), segmenter, batch, (1.0,), flip=False)
+    torch.testing.assert_close(logits, by_hand(segmenter, batch, 12, 20))
+
+
+def test_logits_are_averaged_over_scales_and_mirror_images():
+    segmenter, batch, clip = Linear(slope=0.3), images(), PatchMeans()
+    logits = multi_scale_logits(clip, segmenter, batch, (1.0, 2.0), flip=True)
+    views = [batch, F.interpolate(batch, (24, 40), mode="bilinear", antialias=True)]
+    total = sum(
+        by_hand(segmenter, x, 12, 20) + by_hand(segmenter, x.flip(-1), 12, 20).flip(-1) for x in views
+    )
+    torch.testing.assert_close(logits, total / 4)
+    assert clip.seen == [(4, 3, 12, 20), (4, 3, 24, 40)]
+
+
+def test_mirroring_makes_the_answer_equivariant():
+    segmenter, batch = Linear(slope=5.0), images()
+    straight = multi_scale_logits(PatchMeans(), segmenter, batch, (1.0,), flip=True)
+    mirrored = multi_scale_logits(PatchMeans(), segmenter, batch.flip(-1), (1.0,), flip=True)
+    torch.testing.assert_close(straight, mirrored.flip(-1))
+
+
+def test_every_scale_is_rounded_to_whole_patches():
+    clip = PatchMeans()
+    logits = multi_scale_logits(clip, Linear(), images(13, 3, 1), (0.7, 1.0, 1.5), flip=False)
+    assert logits.shape == (1, 3, 13, 3)
+    assert [shape[2:] for shape in clip.seen] == [(8, 4), (12, 4), (20, 4)]
+
+
+def test_size_sets_the_area_and_keeps_the_aspect():
+    clip = PatchMeans()
+    multi_scale_logits(clip, Linear(), images(100, 400, 1), (1.0, 0.5), flip=False, size=80)
+    assert [shape[2:] for shape in clip.seen] == [(40, 160), (20, 80)]
+
+
+def test_no_gradient_is_kept():
+    assert not multi_scale_logits(PatchMeans(), Linear(), images(), (1.0,), flip=True).requires_grad
+
+
+def predictor(**overrides):
+    config = Config.from_preset("partworld", {"inference.scales": [1.0, 1.5], **overrides})
+    return Predictor(PatchMeans(), Linear(), ("cat", "dog"), config)
+
+
+def test_tensors_arrays_and_pil_images_of_any_size_give_the_same_label_map():
+    pixels = np.random.default_rng(0).integers(0, 256, (23, 37, 3), dtype=np.uint8)
+    model = predictor()
+    maps = [
+        model.predict(x) for x in (pixels, Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1))
+    ]
+    assert maps[0].shape == (23, 37) and maps[0].dtype == np.uint8 and maps[0].max() <= 2
+    np.testing.assert_array_equal(maps[0], maps[1])
+    np.testing.assert_array_equal(maps[0], maps[2])
+    assert model.predict(pixels[:1, :1], crf=False).shape == (1, 1)
+
+
+def test_switches_leave_out_scales_and_crf():
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    model = predictor()
+    single = model.probabilities(pixels, multi_scale=False)
+    assert model.clip.seen == [(1, 3, 24, 24)]
+    np.testing.assert_array_equal(
+        model.predict(pixels, multi_scale=False, crf=False), single.argmax(0).numpy()
+    )
+    torch.testing.assert_close(single.sum(0), torch.ones(24, 24))
+
+
+def test_bf16_runs_and_stays_close():
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    half = predictor(precision="bf16").probabilities(pixels)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, predictor().probabilities(pixels), atol=0.02, rtol=0)
+
+
+def test_images_of_another_kind_are_refused():
+    for wrong in (torch.zeros(3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match=r"image: found torch.* expected RGB as uint8 \(3, H, W\)"):
+            predictor().predict(wrong)
+
+
+def test_crf_follows_the_edges_of_the_image():
+    pytest.importorskip("pydensecrf")
+    image = torch.full((3, 24, 24), 20, dtype=torch.uint8)
+    image[:, :, 12:] = 220
+    probabilities = torch.full((2, 24, 24), 0.3)
+    probabilities[1, :, 14:] = probabilities[0, :, :14] = 0.7  # the boundary is two pixels off
+    refined = dense_crf(image, probabilities, InferenceConfig())
+    assert refined.shape == (2, 24, 24)
+    torch.testing.assert_close(refined.sum(0), torch.ones(24, 24))
+    truth = (torch.arange(24) >= 12).long().expand(24, 24)
+    assert (probabilities.argmax(0) != truth).sum() == 48
+    assert (refined.argmax(0) != truth).sum() == 0
+
+
+def test_crf_without_steps_or_without_weights_changes_nothing():
+    pytest.importorskip("pydensecrf")
+    image = torch.zeros(3, 6, 5, dtype=torch.uint8)
+    probabilities = torch.rand(3, 6, 5, generator=torch.Generator().manual_seed(0)).softmax(0)
+    for settings in (
+        InferenceConfig(crf_iterations=0),
+        InferenceConfig(crf_pos_weight=0, crf_bilateral_weight=0),
+    ):
+        torch.testing.assert_close(
+            dense_crf(image, probabilities, settings), probabilities, atol=1e-5, rtol=0
+        )
+
+
+def test_missing_crf_library_names_the_cure(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    with pytest.raises(ImportError, match="pip install pydensecrf2.*crf=False"):
+        dense_crf(torch.zeros(3, 4, 4, dtype=torch.uint8), torch.ones(2, 4, 4) / 2, InferenceConfig())
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="config.yaml: missing; .* is not the directory of a trained run"
+    ):
+        Predictor.from_run(tmp_path)
+    Config().save(tmp_path / "config.yaml")
+    with pytest.raises(FileNotFoundError, match="segmenter.safetensors: missing"):
+        Predictor.from_run(tmp_path)
+
+
+def test_a_run_is_loaded_from_its_configuration_and_segmenter_alone(tmp_path, monkeypatch):
+    def from_config(settings, num_layers, token_width, num_classes):
+        assert (settings.width, num_layers, token_width, num_classes) == (64, 10, 192, 10)
+        return Linear(num_classes)
+
+    clip = SimpleNamespace(
+        num_layers=10, token_width=192, patch_size=4, eval=lambda: clip, to=lambda device: clip
+    )
+    clip.encode_layers = PatchMeans().encode_layers
+    fake_clip = SimpleNamespace(FrozenCLIP=SimpleNamespace(from_config=lambda settings: clip))
+    fake_segmenter = SimpleNamespace(Segmenter=SimpleNamespace(from_config=from_config))
+    monkeypatch.setitem(sys.modules, "vdalib.clip", fake_clip)
+    monkeypatch.setitem(sys.modules, "vdalib.segmenter", fake_segmenter)
+    trained = Linear(10)
+    nn.init.constant_(trained.weight, 0)
+    trained.weight.data[:, 4] = 1.0
+    Config.from_preset("partworld", {"segmenter.width": 64}).save(tmp_path / "config.yaml")
+    save_file(trained.state_dict(), tmp_path / "segmenter.safetensors")
+
+    model = Predictor.from_run(tmp_path)
+    assert model.class_names[3] == "bottle"
+    assert (model.predict(np.full((9, 9, 3), 200, np.uint8)) == 4).all()
+
+
+def test_saved_masks_are_palette_files_that_come_back(tmp_path):
+    mask = np.arange(21, dtype=np.uint8).reshape(3, 7)
+    save_mask(tmp_path / "out" / "a.png", mask)
+    np.testing.assert_array_equal(read_mask(tmp_path / "out" / "a.png", 20), mask)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a.png"]

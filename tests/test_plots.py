@@ -1,0 +1,172 @@
+import itertools
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from vdalib import plots  # noqa: E402
+from vdalib.data.voc import VOC_CLASSES  # noqa: E402
+
+PARTWORLD = ("aeroplane", "bird", "boat", "bottle", "bus", "car", "cat", "dog", "horse", "person")
+# Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def cielab(colour, vision):
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(VISION[vision]) @ linear, 0, 1)
+    to_xyz = [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+    x, y, z = (
+        np.cbrt(v) if v > 216 / 24389 else (24389 / 27 * v + 16) / 116
+        for v in to_xyz @ linear / np.array([0.95047, 1, 1.08883])
+    )
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize(("names", "least"), [(PARTWORLD, 30), (VOC_CLASSES, 16)])
+def test_class_colours_are_told_apart_by_every_kind_of_colour_vision(vision, names, least):
+    lab = [cielab(plots.class_colour(name), vision) for name in names]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2)) > least
+
+
+def test_every_voc_class_has_a_colour_and_other_names_keep_theirs():
+    assert set(plots.CLASS_COLOURS) == set(VOC_CLASSES)
+    assert plots.class_colour("zebra") == plots.class_colour("zebra")
+    assert plots.class_colour("background") == plots.BACKGROUND_COLOUR
+
+
+def test_a_class_has_the_same_colour_whatever_its_index():
+    first = plots.colour_mask(np.array([[2, 0, 255]]), ("cat", "dog"))
+    second = plots.colour_mask(np.array([[1, 0, 255]]), ("dog",))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first[0, 0], matplotlib.colors.to_rgb(plots.CLASS_COLOURS["dog"]))
+    np.testing.assert_allclose(first[0, 1:], [[0, 0, 0], [1, 1, 1]])
+
+
+def test_overlay_mixes_where_there_is_a_class_only():
+    image = torch.full((3, 1, 2), 128, dtype=torch.uint8)
+    mixed = plots.mask_overlay(image, np.array([[0, 1]]), ("cat",), opacity=0.25)
+    np.testing.assert_allclose(mixed[0, 0], 128 / 255)
+    cat = np.array(matplotlib.colors.to_rgb(plots.CLASS_COLOURS["cat"]))
+    np.testing.assert_allclose(mixed[0, 1], 0.75 * 128 / 255 + 0.25 * cat)
+
+
+def test_cam_overlay_is_magma_at_the_images_size():
+    image = torch.zeros(3, 8, 8)
+    cam = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    mixed = plots.cam_overlay(image, cam, opacity=1.0)
+    assert mixed.shape == (8, 8, 3)
+    np.testing.assert_allclose(mixed[0, 0], matplotlib.colormaps["magma"](0.0)[:3])
+    np.testing.assert_allclose(mixed[0, -1], matplotlib.colormaps["magma"](1.0)[:3])
+
+
+def test_pictures_are_taken_in_every_common_form():
+    chw = torch.randint(0, 256, (3, 5, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    forms = [chw, chw.numpy(), chw.permute(1, 2, 0).numpy(), chw / 255]
+    for form in forms:
+        np.testing.assert_allclose(plots.as_picture(form), chw.permute(1, 2, 0).numpy() / 255, atol=1e-6)
+    with pytest.raises(ValueError, match=r"image: shape \(4, 4\), expected \(3, H, W\) or \(H, W, 3\)"):
+        plots.as_picture(np.zeros((4, 4)))
+
+
+def test_grid_has_a_place_for_every_picture():
+    pictures = [np.zeros((4, 4, 3))] * 7
+    figure, axes = plots.image_grid(pictures, [f"{i}" for i in range(7)], columns=3)
+    assert isinstance(figure, Figure) and axes.shape == (3, 3)
+    assert [len(axis.images) for axis in axes.flat] == [1] * 7 + [0] * 2
+    assert axes[2, 0].get_title() == "6"
+    with pytest.raises(ValueError, match="images: found none"):
+        plots.image_grid([])
+
+
+def test_mask_grid_names_the_classes_that_occur():
+    images = [np.zeros((4, 4, 3))] * 2
+    masks = [np.array([[0, 2], [255, 0]]).repeat(2, 0).repeat(2, 1), np.zeros((4, 4), int)]
+    figure, _ = plots.mask_grid(images, masks, ("cat", "dog"))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dog", "void"]
+    figure, _ = plots.mask_grid(images[:1], masks[1:], ("cat", "dog"))
+    assert not figure.legends
+
+
+def test_loss_curves_draw_raw_values_their_running_mean_and_the_stages():
+    rows = [{"step": i, "segmentation": float(i)} | ({"inter": 1.0} if i >= 4 else {}) for i in range(10)]
+    stages = {"segmenter": 0, "inter-class": 4, "intra-class": 8}
+    figure, axes = plots.loss_curves(rows, ["segmentation", "inter"], stages, window=3)
+    raw, mean, *boundaries = axes[0, 0].lines
+    np.testing.assert_allclose(raw.get_ydata(), range(10))
+    np.testing.assert_allclose(mean.get_ydata(), [np.mean(range(max(0, i - 2), i + 1)) for i in range(10)])
+    assert [line.get_xdata()[0] for line in boundaries] == [4, 8]
+    assert axes[0, 1].lines[0].get_xdata().tolist() == [4, 5, 6, 7, 8, 9]
+    assert axes[0, 0].get_xlabel() == "step" and axes[0, 0].get_ylabel() == "segmentation"
+    with pytest.raises(
+        ValueError, match=r"terms: no row has 'intra' \(there are: inter, segmentation, step\)"
+    ):
+        plots.loss_curves(rows, ["intra"], stages)
+    with pytest.raises(ValueError, match="rows, terms: found none"):
+        plots.loss_curves([], ["intra"], stages)
+
+
+def test_miou_bars_show_mean_and_standard_error():
+    _, axis = plots.miou_bars({"text": [50.0, 52.0, 54.0], "all": [60.0]})
+    assert [bar.get_width() for bar in axis.patches] == [52.0, 60.0]
+    bars = next(container for container in axis.containers if hasattr(container, "errorbar"))
+    low, high = bars.errorbar[2][0].get_segments()[0][:, 0]
+    assert (high - low) / 2 == pytest.approx(2 / np.sqrt(3))
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["text", "all"]
+    assert axis.get_xlabel() == "mIoU, %"
+    with pytest.raises(ValueError, match="results: found none"):
+        plots.miou_bars({})
+
+
+def test_confusion_heatmap_shows_row_shares():
+    _, axis = plots.confusion_heatmap([[3, 1], [0, 0]], ("background", "cat"))
+    np.testing.assert_allclose(axis.images[0].get_array(), [[0.75, 0.25], [0, 0]])
+
+
+def test_latent_scatter_draws_points_centres_and_attributes():
+    points = np.arange(12.0).reshape(6, 2)
+    centres, attributes = np.zeros((2, 2)), np.zeros((2, 3, 2))
+    _, axis = plots.latent_scatter(points, [0, 0, 1, 1, 1, 1], ("cat", "dog"), centres, attributes)
+    assert [len(c.get_offsets()) for c in axis.collections] == [2, 3, 1, 4, 3, 1]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["cat", "dog"]
+    with pytest.raises(ValueError, match=r"points: shape \(6, 3\), expected \(n, 2\)"):
+        plots.latent_scatter(np.zeros((6, 3)), np.zeros(6), ("cat",))
+
+
+def test_figures_have_a_white_ground_for_dark_mode():
+    figure, _ = plots.image_grid([np.zeros((4, 4, 3))])
+    assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)

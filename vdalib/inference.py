@@ -1,0 +1,139 @@
+"""From an image to a label map with the segmenter alone: multi-scale, flip, DenseCRF (method.md sec. 9)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from vdalib.config import Config, InferenceConfig
+from vdalib.data import class_names
+from vdalib.data.images import save_mask
+
+__all__ = ["Predictor", "dense_crf", "multi_scale_logits", "save_mask"]
+
+_AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@torch.no_grad()
+def multi_scale_logits(
+    clip, segmenter, images: Tensor, scales: Sequence[float], flip: bool, size: int | None = None
+) -> Tensor:
+    """Logits (B, K+1, H, W) averaged over scales, each with its mirror image if `flip` [A], scales [P].
+
+    images: float (B, 3, H, W) in 0..1, any H and W; each scale is rounded to whole patches.
+    size:   px; scale 1 brings the images to about size x size pixels, aspect kept [R]; None = their own size.
+    """
+    height, width = images.shape[-2:]
+    unit = size / math.sqrt(height * width) if size else 1.0
+    total = 0
+    for scale in scales:
+        shape = [_whole_patches(side * unit * scale, clip.patch_size) for side in (height, width)]
+        scaled = _resized(images, shape)
+        views = torch.cat([scaled, scaled.flip(-1)]) if flip else scaled
+        logits = _resized(segmenter(*clip.encode_layers(views)).logits.float(), (height, width))
+        if flip:
+            straight, mirrored = logits.chunk(2)
+            logits = (straight + mirrored.flip(-1)) / 2
+        total = total + logits
+    return total / len(scales)
+
+
+def dense_crf(image: Tensor, probabilities: Tensor, settings: InferenceConfig) -> Tensor:
+    """Probabilities (K+1, H, W) after mean-field steps of DenseCRF (Kraehenbuehl and Koltun 2011), on CPU.
+
+    image: uint8 (3, H, W). Raises ImportError with the cure where pydensecrf is missing.
+    """
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+        from pydensecrf.utils import unary_from_softmax
+    except ImportError as error:
+        raise ImportError("DenseCRF needs `pip install pydensecrf2`; or predict with crf=False") from error
+
+    num_classes, height, width = probabilities.shape
+    crf = DenseCRF2D(width, height, num_classes)
+    crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities.float().cpu().numpy())))
+    crf.addPairwiseGaussian(sxy=settings.crf_pos_sigma, compat=settings.crf_pos_weight)
+    crf.addPairwiseBilateral(
+        sxy=settings.crf_bilateral_sigma_xy,
+        srgb=settings.crf_bilateral_sigma_rgb,
+        rgbim=np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()),
+        compat=settings.crf_bilateral_weight,
+    )
+    refined = np.array(crf.inference(settings.crf_iterations), np.float32)
+    return torch.from_numpy(refined).view(num_classes, height, width)
+
+
+class Predictor:
+    """A trained run as a function from images to label maps; INN and mixture are not needed and not loaded.
+
+    An image is a uint8 tensor (3, H, W), a uint8 array (H, W, 3) or a PIL image, RGB, of any size.
+    """
+
+    def __init__(self, clip, segmenter, names: Sequence[str], config: Config) -> None:
+        self.clip, self.segmenter = clip.eval(), segmenter.eval()
+        self.class_names, self.config = tuple(names), config
+        self.device = next(segmenter.parameters()).device
+
+    @classmethod
+    def from_run(cls, run_dir: str | Path, device: str | torch.device = "cpu") -> Predictor:
+        """From a run directory's config.yaml and segmenter.safetensors; FileNotFoundError without them."""
+        run_dir = Path(run_dir)
+        for name in ("config.yaml", "segmenter.safetensors"):
+            if not (run_dir / name).exists():
+                raise FileNotFoundError(
+                    f"{run_dir / name}: missing; {run_dir} is not the directory of a trained run"
+                )
+        from vdalib.clip import FrozenCLIP
+        from vdalib.segmenter import Segmenter
+
+        config = Config.from_preset(run_dir / "config.yaml")
+        names = class_names(config.data)
+        clip = FrozenCLIP.from_config(config.clip)
+        segmenter = Segmenter.from_config(config.segmenter, clip.num_layers, clip.token_width, len(names))
+        segmenter.load_state_dict(load_file(run_dir / "segmenter.safetensors"))
+        return cls(clip.to(device), segmenter.to(device), names, config)
+
+    def probabilities(self, image, *, multi_scale: bool = True) -> Tensor:
+        """Softmax of the averaged logits, (K+1, H, W); without `multi_scale` one scale, not mirrored."""
+        settings = self.config.inference
+        scales, flip = (settings.scales, settings.flip) if multi_scale else ((1.0,), False)
+        images = _as_tensor(image).to(self.device)[None].float() / 255
+        dtype = _AUTOCAST[self.config.precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            logits = multi_scale_logits(self.clip, self.segmenter, images, scales, flip, settings.size)
+        return logits[0].float().softmax(0)
+
+    def predict(self, image, *, multi_scale: bool = True, crf: bool = True) -> np.ndarray:
+        """Label map, uint8 (H, W): 0 background, class index + 1 elsewhere."""
+        probabilities = self.probabilities(image, multi_scale=multi_scale)
+        if crf:
+            probabilities = dense_crf(_as_tensor(image), probabilities, self.config.inference)
+        return probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def _as_tensor(image) -> Tensor:
+    tensor = transforms.to_image(image).as_subclass(Tensor)
+    if tensor.dtype != torch.uint8 or tensor.ndim != 3 or len(tensor) != 3:
+        found = f"{tensor.dtype} {tuple(tensor.shape)}"
+        raise ValueError(
+            f"image: found {found}, expected RGB as uint8 (3, H, W), an (H, W, 3) array or a PIL image"
+        )
+    return tensor
+
+
+def _whole_patches(side: float, patch_size: int) -> int:
+    return max(round(side / patch_size), 1) * patch_size
+
+
+def _resized(images: Tensor, shape: Sequence[int]) -> Tensor:
+    if list(images.shape[-2:]) == list(shape):
+        return images
+    return F.interpolate(images, tuple(shape), mode="bilinear", align_corners=False, antialias=True)
