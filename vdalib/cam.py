@@ -1,0 +1,169 @@
+"""From queries to class activation maps, refined by an affinity random walk, to pseudo labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+from torch.profiler import record_function
+
+from vdalib.par import pixel_adaptive_refinement
+
+BACKGROUND, VOID = 0, 255
+
+
+def class_activation(patches: Tensor, queries: Tensor, labels: Tensor) -> Tensor:
+    """CAM of every class in the label: cosine of patches and query, scaled to 0..1 over the patches.
+
+    patches: (B, D, h, w), L2-normalised. queries: (B, K, D), any length. labels: (B, K) bool.
+    -> (B, K, h, w), zero for absent classes.
+
+    Source: [N] method.md sec. 4.
+    """
+    return _of_present(min_max(_cosines(queries, patches.flatten(2)).unflatten(2, patches.shape[2:])), labels)
+
+
+def redundancy_free_activation(features, queries: Tensor, background_text: Tensor, labels: Tensor) -> Tensor:
+    """As `class_activation`, after CLIP Surgery's removal of what all texts have in common.
+
+    features: DenseFeatures. queries: (B, K, D). background_text: (T, D), further texts to compare with. labels: (B, K) bool.
+    -> (B, K, h, w) in 0..1, zero for absent classes.
+
+    Source: [P] CLIP Surgery; method.md Annex.
+    """
+    texts = torch.cat([queries, background_text.to(queries.dtype).expand(len(queries), -1, -1)], dim=1)  # (B, K+T, D)
+    tokens = torch.cat([features.cls[:, :, None], features.patches.flatten(2)], dim=2)  # (B, D, 1+N)
+    similarity = remove_redundancy(_cosines(texts, tokens))[:, : queries.shape[1], 1:]
+    return _of_present(min_max(similarity.unflatten(2, features.grid)), labels)
+
+
+def remove_redundancy(similarity: Tensor) -> Tensor:
+    """Similarity of texts and tokens, (B, T, 1+N) with the class token first: texts that fit the image count more, then the mean
+    over texts is taken away.
+
+    Source: [P] CLIP Surgery; method.md Annex.
+    """
+    probability = (2 * similarity[:, :, :1]).softmax(1)
+    weighted = similarity * (probability / probability.mean(1, keepdim=True))
+    return weighted - weighted.mean(1, keepdim=True)
+
+
+def min_max(maps: Tensor, eps: float = 1e-6) -> Tensor:
+    """Maps (..., h, w) scaled to 0..1 each; where all values agree within `eps`, rounding is not blown up and the map stays below 1."""
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    return (maps - low) / (high - low).clamp_min(eps)
+
+
+def affinity_matrix(attention: Tensor, seg_affinity: Tensor | None = None) -> Tensor:
+    """Transition weights of the random walk between patches.
+
+    attention: (A, B, N, N) >= 0, patch-to-patch attention of A blocks.
+    seg_affinity: (B, N, N) in 0..1, the adapter's patch affinity. With it only the blocks count whose difference to it, summed over
+        all entries, is not above the blocks' mean. The sum is signed, as published, so `seg_affinity` itself falls out of the
+        comparison: kept are the blocks that give the patches at least their mean share of attention.
+    -> (B, N, N), at least single precision.
+
+    Source: [P] ExCEL, WeCLIP; method.md Annex.
+    """
+    attention = _precise(attention)
+    if seg_affinity is None:
+        walk = attention.mean(0)
+    else:
+        share = attention.sum((2, 3), keepdim=True)  # (A, B, 1, 1)
+        threshold = share.mean(0).minimum(share.amax(0))  # rounding must not lift the mean above every block
+        kept = (share >= threshold).to(attention.dtype)
+        walk = (attention * kept).sum(0) / kept.sum(0) * seg_affinity
+    for _ in range(3):
+        for dim in (1, 2):  # columns, then rows
+            walk = walk / walk.sum(dim, keepdim=True).clamp_min(torch.finfo(walk.dtype).tiny)
+    walk = (walk + walk.transpose(1, 2)) / 2
+    with torch.autocast(walk.device.type, enabled=False):
+        return walk @ walk
+
+
+def refine_cam(cam: Tensor, affinity: Tensor, labels: Tensor, threshold: float) -> Tensor:
+    """One walk of every CAM along the affinity, starting only inside the boxes of the class.
+
+    cam: (B, K, h, w) in 0..1. affinity: (B, N, N) with N = h * w. labels: (B, K) bool.
+    threshold: share of a CAM's maximum; the boxes go round the connected regions above it.
+    -> (B, K, h, w) >= 0, not rescaled, zero for absent classes.
+
+    Raises ValueError if the affinity does not fit the grid.
+    Source: [P] ExCEL, WeCLIP; method.md Annex.
+    """
+    num_patches = cam.shape[2] * cam.shape[3]
+    if affinity.shape[1:] != (num_patches, num_patches):
+        expected = f"(B, {num_patches}, {num_patches}) for CAMs of {cam.shape[2]} x {cam.shape[3]}"
+        raise ValueError(f"affinity: expected shape {expected}, got {tuple(affinity.shape)}")
+    cam = _of_present(_precise(cam), labels)
+    start = cam * box_mask(cam > threshold * cam.amax((2, 3), keepdim=True))
+    with torch.autocast(cam.device.type, enabled=False):
+        return (start.flatten(2) @ affinity.to(cam.dtype).transpose(1, 2)).view_as(cam)
+
+
+def box_mask(regions: Tensor) -> Tensor:
+    """Bounding boxes of the 8-connected regions of maps (..., h, w) bool, filled; all of a map without any region.
+
+    The whole batch makes one trip to the host. Source: [P] method.md Annex.
+    """
+    planes = regions.flatten(0, -3).cpu().numpy()  # (maps, h, w)
+    within_plane = np.zeros((3, 3, 3), bool)
+    within_plane[1] = True
+    numbered, _ = ndimage.label(planes, within_plane)
+    boxes = np.broadcast_to(~planes.any((1, 2), keepdims=True), planes.shape).copy()
+    for box in ndimage.find_objects(numbered):
+        boxes[box] = True
+    return torch.from_numpy(boxes).to(regions.device).view_as(regions)
+
+
+def pseudo_label(refined: Tensor, labels: Tensor, images: Tensor, valid: Tensor | None, config) -> Tensor:
+    """Label maps from refined CAMs: background = 1 - strongest class, PAR, best of background and the image's classes.
+
+    refined: (B, K, h, w). labels: (B, K) bool. images: (B, 3, H, W) in 0..1. valid: (B, H, W) bool, False becomes 255; None = all.
+    config: RefineConfig (par_iterations, ignore_margin).
+    -> (B, H, W) int64: 0 background, 1..K, 255 void.
+
+    Source: [P] method.md sec. 4 and Annex; `ignore_margin` [R] ours.
+    """
+    scores, classes = _candidate_scores(_precise(refined), labels, images.shape[-2:])
+    with record_function("par"):
+        scores = pixel_adaptive_refinement(images, scores, config.par_iterations)
+    best = scores.argmax(1, keepdim=True)  # (B, 1, H, W)
+    target = classes.gather(1, best.flatten(1)).view_as(best).squeeze(1)
+    if config.ignore_margin > 0:
+        first, second = (scores / scores.sum(1, keepdim=True)).topk(2, dim=1).values.unbind(1)
+        target = target.masked_fill(first - second < config.ignore_margin, VOID)
+    return target if valid is None else target.masked_fill(~valid, VOID)
+
+
+def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Scores (B, 1+n, H, W) in 0..1 of background and the image's classes, and what they stand for, (B, 1+n) int64.
+
+    n is the largest number of classes in an image. Images with fewer have VOID there, with score 0: it never beats background.
+    """
+    most = max(1, int(labels.sum(1).max()))
+    order = labels.int().argsort(1, descending=True, stable=True)[:, :most]  # (B, n), present classes first
+    present = labels.gather(1, order)
+    chosen = refined.gather(1, order[:, :, None, None].expand(-1, -1, *refined.shape[2:]))
+    chosen = F.interpolate(chosen, size, mode="bilinear", align_corners=False)
+    scores = _of_present(min_max(chosen), present)
+    classes = F.pad((order + 1).masked_fill(~present, VOID), (1, 0), value=BACKGROUND)
+    return torch.cat([1 - scores.amax(1, keepdim=True), scores], dim=1), classes
+
+
+def _cosines(texts: Tensor, tokens: Tensor) -> Tensor:
+    """(B, T, D) and (B, D, N), already of unit length -> (B, T, N)."""
+    tokens = _precise(tokens)
+    with torch.autocast(tokens.device.type, enabled=False):
+        return F.normalize(texts.to(tokens.dtype), dim=-1) @ tokens
+
+
+def _of_present(maps: Tensor, labels: Tensor) -> Tensor:
+    return maps * labels[:, :, None, None]
+
+
+def _precise(values: Tensor) -> Tensor:
+    """At least single precision, also where autocast made the values."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
