@@ -7,7 +7,7 @@ DIM = 8
 
 
 def scrambled(bijector, spread=0.3):
-    """The bijector in evaluation mode, every parameter moved at random so that nothing is still the identity."""
+    """The bijector in evaluation mode, every parameter moved at random: nothing is the identity."""
     generator = torch.Generator().manual_seed(1)
     for parameter in bijector.parameters():
         parameter.data += spread * torch.randn(parameter.shape, generator=generator)

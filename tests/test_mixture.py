@@ -68,7 +68,8 @@ def test_first_attribute_is_the_class_centre_and_gradients_reach_offsets_only(gm
 def test_one_attribute_leaves_the_class_alone():
     gmm = HierarchicalGMM(K, 1, D).double()
     z, classes = latents(), torch.arange(10) % K
-    torch.testing.assert_close(gmm.attribute_energy(z, classes)[:, 0], gmm.class_energy(z)[range(10), classes])
+    own = gmm.class_energy(z)[range(10), classes]
+    torch.testing.assert_close(gmm.attribute_energy(z, classes)[:, 0], own)
     assert torch.equal(gmm.log_attribute_weights, torch.zeros(K, 1).double())
 
 
@@ -78,23 +79,26 @@ def test_offsets_start_with_the_stated_spread():
     assert offsets.std() == pytest.approx(0.2, rel=0.02)
 
 
-def test_initialise_puts_a_class_at_the_mean_of_its_first_latents_once(gmm):
-    before = gmm.class_centres.clone()
-    z, classes = latents(3), torch.tensor([2, 0, 2])
-    gmm.initialise(z, classes)
-    torch.testing.assert_close(gmm.class_centres, torch.stack([z[1], before[1], (z[0] + z[2]) / 2]))
-    assert gmm.initialised.tolist() == [True, False, True]
-    gmm.initialise(latents(2, seed=5), torch.tensor([1, 2]))
-    torch.testing.assert_close(gmm.class_centres[1], latents(2, seed=5)[0])
-    torch.testing.assert_close(gmm.class_centres[2], (z[0] + z[2]) / 2)
+def test_initialise_follows_the_mean_of_the_first_latents_of_each_class():
+    gmm = HierarchicalGMM(K, M, D, initial_samples=3).double()
+    untouched = gmm.class_centres[1].clone()
+    z = latents()
+    gmm.initialise(z[:3], torch.tensor([2, 0, 2]))
+    torch.testing.assert_close(gmm.class_centres, torch.stack([z[1], untouched, z[[0, 2]].mean(0)]))
+    gmm.initialise(z[3:5], torch.tensor([2, 1]))
+    torch.testing.assert_close(gmm.class_centres, torch.stack([z[1], z[4], z[[0, 2, 3]].mean(0)]))
+    gmm.initialise(z[5:7], torch.tensor([2, 0]))  # class 2 has met its three samples
+    expected = torch.stack([z[[1, 6]].mean(0), z[4], z[[0, 2, 3]].mean(0)])
+    torch.testing.assert_close(gmm.class_centres, expected)
 
 
-def test_initialised_classes_are_remembered_in_the_state(gmm):
-    gmm.initialise(latents(1), torch.tensor([1]))
+def test_samples_met_are_remembered_in_the_state(gmm):
+    z = latents()
+    gmm.initialise(z[:1], torch.tensor([1]))
     restored = HierarchicalGMM(K, M, D).double()
     restored.load_state_dict(gmm.state_dict())
-    restored.initialise(latents(1, seed=9), torch.tensor([1]))
-    torch.testing.assert_close(restored.class_centres, gmm.class_centres)
+    restored.initialise(z[1:2], torch.tensor([1]))
+    torch.testing.assert_close(restored.class_centres[1], z[:2].mean(0))
 
 
 def test_no_attributes_at_all_are_refused():

@@ -1,4 +1,4 @@
-"""From predicted masks to queries: instance prototypes, reliable filter, attribute retrieval, fusion (VDAF)."""
+"""From masks to queries: instance prototypes, reliable filter, attribute retrieval and fusion (VDAF)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def predicted_masks(logits: Tensor, labels: Tensor) -> Tensor:
 def masked_prototypes(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """L2-normalised mean of features (B, E, h, w) under each mask (B, K, h, w).
 
-    Returns prototypes (B, K, E), zero where a mask is empty, and (B, K) bool, where none is ([R] the norm is ours).
+    Returns prototypes (B, K, E), zero where a mask is empty, and (B, K) bool, where not. The norm is [R].
     """
     sums = torch.einsum("behw,bkhw->bke", features, masks.to(features.dtype))
     return F.normalize(sums, dim=-1), masks.flatten(2).any(-1)
@@ -83,14 +83,14 @@ class AssembledQuery:
 
 
 class VisualDescriptionAssembler:
-    """Retrieves attributes from the mixture through the inverse INN and assembles queries ([N], method.md sec. 6).
+    """Retrieves attributes from the mixture through the inverse INN and assembles queries ([N] sec. 6).
 
     Takes no gradient and changes nothing in the flow or the mixture.
 
     Args:
         flow, gmm: of one joint width D.
-        density: "per_dimension" alpha = exp(-||z - mu||^2 / 2D) ([R]), "literal" alpha = exp(-||z - mu||^2 / 2)
-            ([N], vanishes in hundreds of dimensions), or "static".
+        density: "per_dimension" alpha = exp(-||z - mu||^2 / 2D) ([R]), "literal"
+            alpha = exp(-||z - mu||^2 / 2) ([N], vanishes in hundreds of dimensions), or "static".
         static_density: alpha in 0..1 where density is "static".
         response: "per_dimension" divides the energies by D before the softmax ([R]), "literal" does not ([N],
             nearly one-hot in hundreds of dimensions).
@@ -150,10 +150,10 @@ class VisualDescriptionAssembler:
 
     @torch.no_grad()
     def query(self, prototypes: Tensor, classes: Tensor, text: Tensor) -> AssembledQuery:
-        """Q = (1 - alpha) T + alpha A, where A = sum_i w^i a^i, for prototypes (n, D) of classes (n,), n may be 0.
+        """Q = (1 - alpha) T + alpha A, where A = sum_i w^i a^i, for prototypes (n, D) of classes (n,).
 
-        text: (K, D) text prototypes. T and A are normalised before they are fused ([R]). A class without a reliable
-        prototype keeps Q = T, so over a batch with `reliable` (B, K):
+        text: (K, D) text prototypes. T and A are normalised before they are fused ([R]); n may be 0. A class
+        without a reliable prototype keeps Q = T, so over a batch with `reliable` (B, K):
 
             queries = text.repeat(B, 1, 1)
             queries[reliable] = assembler.query(prototypes[reliable], reliable.nonzero()[:, 1], text).query

@@ -5,7 +5,8 @@ log|det dz/dx|, the sign that is *added* to log p(z) to give log p(x).
 
 References:
     Density Estimation Using Real NVP, Dinh et al., 2016, https://arxiv.org/abs/1605.08803
-    Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma and Dhariwal, 2018, https://arxiv.org/abs/1807.03039
+    Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma and Dhariwal, 2018,
+        https://arxiv.org/abs/1807.03039
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,25 @@ from vdalib.config import Config, InferenceConfig
 from vdalib.data import class_names
 from vdalib.data.images import save_mask
 
-__all__ = ["Predictor", "dense_crf", "multi_scale_logits", "save_mask"]
+__all__ = ["Predictor", "at_scale", "autocast", "dense_crf", "multi_scale_logits", "save_mask"]
 
 _AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The context in which a run of this precision ("no", "bf16" or "fp16") computes."""
+    dtype = _AUTOCAST[precision]
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def at_scale(images: Tensor, patch_size: int, scale: float = 1.0, size: int | None = None) -> Tensor:
+    """Images (B, 3, H, W) resized by `scale` and rounded to whole patches, the aspect kept [R].
+
+    size: px; scale 1 brings them to about size x size pixels; None = their own size.
+    """
+    height, width = images.shape[-2:]
+    factor = scale * size / math.sqrt(height * width) if size else scale
+    return _resized(images, [_whole_patches(side * factor, patch_size) for side in (height, width)])
 
 
 @torch.no_grad()
@@ -28,17 +45,13 @@ def multi_scale_logits(
 ) -> Tensor:
     """Logits (B, K+1, H, W) averaged over scales, each with its mirror image if `flip` [A], scales [P].
 
-    images: float (B, 3, H, W) in 0..1, any H and W; each scale is rounded to whole patches.
-    size:   px; scale 1 brings the images to about size x size pixels, aspect kept [R]; None = their own size.
+    images: float (B, 3, H, W) in 0..1, any H and W. scales, size: see `at_scale`.
     """
-    height, width = images.shape[-2:]
-    unit = size / math.sqrt(height * width) if size else 1.0
     total = 0
     for scale in scales:
-        shape = [_whole_patches(side * unit * scale, clip.patch_size) for side in (height, width)]
-        scaled = _resized(images, shape)
+        scaled = at_scale(images, clip.patch_size, scale, size)
         views = torch.cat([scaled, scaled.flip(-1)]) if flip else scaled
-        logits = _resized(segmenter(*clip.encode_layers(views)).logits.float(), (height, width))
+        logits = _resized(segmenter(*clip.encode_layers(views)).logits.float(), images.shape[-2:])
         if flip:
             straight, mirrored = logits.chunk(2)
             logits = (straight + mirrored.flip(-1)) / 2
@@ -96,7 +109,9 @@ class Predictor:
 
         config = Config.from_preset(run_dir / "config.yaml")
         names = class_names(config.data)
-        clip = FrozenCLIP.from_config(config.clip)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)  # as the trainer does, so that random weights are the same
+            clip = FrozenCLIP.from_config(config.clip)
         segmenter = Segmenter.from_config(config.segmenter, clip.num_layers, clip.token_width, len(names))
         segmenter.load_state_dict(load_file(run_dir / "segmenter.safetensors"))
         return cls(clip.to(device), segmenter.to(device), names, config)
@@ -106,8 +121,7 @@ class Predictor:
         settings = self.config.inference
         scales, flip = (settings.scales, settings.flip) if multi_scale else ((1.0,), False)
         images = _as_tensor(image).to(self.device)[None].float() / 255
-        dtype = _AUTOCAST[self.config.precision]
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+        with autocast(self.device, self.config.precision):
             logits = multi_scale_logits(self.clip, self.segmenter, images, scales, flip, settings.size)
         return logits[0].float().softmax(0)
 

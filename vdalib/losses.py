@@ -29,7 +29,7 @@ def intra_class_nll(energy: Tensor, log_weights: Tensor, log_det: Tensor, scale:
     """L_intra = E[ -LSE_i( c_k^i - E(f(x), mu_k^i) ) - log|det J| ] / scale for x of class k ([A] sec. 3).
 
     Args:
-        energy: (n, M) attribute energies within each sample's own class; log_weights: (n, M) c_k^i of that class.
+        energy: (n, M) attribute energies in each sample's own class; log_weights: (n, M) c_k^i of that class.
         log_det, scale: see `inter_class_nll`.
     """
     return inter_class_nll(energy, log_weights, log_det, scale)
@@ -48,7 +48,7 @@ def class_contrastive(prototypes: Tensor, anchors: Tensor, classes: Tensor, temp
     """L_con: InfoNCE that pulls each prototype to its class anchor, away from others ([N], method.md sec. 7).
 
     Args:
-        prototypes: (n, D), where n = 0 gives 0; anchors: (K, D), which get no gradient; classes: (n,) in 0..K-1.
+        prototypes: (n, D), where n = 0 gives 0; anchors: (K, D), without gradient; classes: (n,) in 0..K-1.
         temperature: divides the cosines, > 0.
     """
     cosine = F.normalize(prototypes, dim=-1) @ F.normalize(anchors.detach(), dim=-1).T

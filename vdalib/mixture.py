@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class HierarchicalGMM(nn.Module):
     """p(z) = sum_k pi_k N(z; mu_k, I), and within class k a mixture of M unit Gaussians at mu_k^i.
 
-    The first attribute is the class itself, mu_k^1 = mu_k; the others are mu_k^i = stopgrad(mu_k) + Delta_k^i,
-    so that what attributes learn moves the offsets Delta and never a class centre ([N], [P] HGAD). Class centres
-    are N(0, I) until `initialise` meets the class ([R] ours, see method.md sec. 5).
+    The first attribute is the class itself, mu_k^1 = mu_k; the others are
+    mu_k^i = stopgrad(mu_k) + Delta_k^i, so that what attributes learn moves the offsets Delta and never a
+    class centre ([N], [P] HGAD).
 
     Args:
         num_classes, num_attributes, dim: K, M >= 1 and D.
-        offset_scale: standard deviation, per dimension, of the initial offsets Delta. Over all classes a latent
-            channel has a variance of about 1, so this must be well below 1 ([R], see method.md sec. 5).
+        offset_scale: standard deviation, per dimension, of the initial offsets Delta. Over all classes
+            a latent channel has a variance of about 1: stay well below ([R], method.md sec. 5).
+        initial_samples: of a class, after which `initialise` leaves its centre to the optimiser. Before the
+            first, the centre is N(0, I).
+
+    Raises ValueError for num_attributes < 1.
 
     >>> gmm = HierarchicalGMM(num_classes=3, num_attributes=8, dim=4)
     >>> gmm.attribute_centres().shape
@@ -25,15 +30,23 @@ class HierarchicalGMM(nn.Module):
     torch.Size([5, 3])
     """
 
-    def __init__(self, num_classes: int, num_attributes: int, dim: int, offset_scale: float = 0.1):
+    def __init__(
+        self,
+        num_classes: int,
+        num_attributes: int,
+        dim: int,
+        offset_scale: float = 0.1,
+        initial_samples: int = 16,
+    ):
         super().__init__()
         if num_attributes < 1:
-            raise ValueError(f"num_attributes: expected at least 1 (the class itself), found {num_attributes}")
+            raise ValueError(f"num_attributes: expected at least 1, found {num_attributes}")
+        self.initial_samples = initial_samples
         self.class_centres = nn.Parameter(torch.randn(num_classes, dim))
         self.class_logits = nn.Parameter(torch.zeros(num_classes))
         self.offsets = nn.Parameter(offset_scale * torch.randn(num_classes, num_attributes - 1, dim))
         self.attribute_logits = nn.Parameter(torch.zeros(num_classes, num_attributes))
-        self.register_buffer("initialised", torch.zeros(num_classes, dtype=torch.bool))
+        self.register_buffer("met", torch.zeros(num_classes, dtype=torch.long))
 
     @property
     def log_class_weights(self) -> Tensor:
@@ -60,16 +73,17 @@ class HierarchicalGMM(nn.Module):
 
     @torch.no_grad()
     def initialise(self, z: Tensor, classes: Tensor) -> None:
-        """Set the centre of each class met for the first time to the mean of its latents z (n, D), classes (n,).
+        """Move each class centre to the running mean of its first latents: z (n, D), classes (n,) ([R]).
 
-        To call in every training step before the energies: data-dependent initialisation, as in ActNorm ([R] ours).
+        To call in every training step, before the energies. A class that has met `initial_samples` is left to
+        the optimiser: data-dependent initialisation, as in ActNorm.
         """
-        members = (classes == torch.arange(len(self.initialised), device=classes.device)[:, None]).to(z.dtype)  # (K, n)
-        counts = members.sum(1, keepdim=True)
-        new = (counts[:, 0] > 0) & ~self.initialised
-        means = members @ z / counts.clamp_min(1)
-        self.class_centres.copy_(torch.where(new[:, None], means, self.class_centres))
-        self.initialised |= new
+        members = F.one_hot(classes, len(self.met))  # (n, K)
+        counts = members.sum(0)
+        means = members.to(z.dtype).T @ z / counts.clamp_min(1)[:, None]  # (K, D)
+        share = counts / (self.met + counts).clamp_min(1) * (self.met < self.initial_samples)
+        self.class_centres.lerp_(means, share[:, None].to(z.dtype))
+        self.met += counts
 
 
 def _energy(z: Tensor, centres: Tensor) -> Tensor:

@@ -15,21 +15,23 @@ PIXELS_AT_ONCE = 4096  # so that the colours of their neighbours stay in the pro
 def pixel_adaptive_refinement(
     images: Tensor, masks: Tensor, iterations: int = 20, dilations: tuple[int, ...] = DILATIONS
 ) -> Tensor:
-    """Replace every pixel of a mask, again and again, by a mean over its neighbours, weighted by likeness of colour.
+    """Replace every pixel of a mask, again and again, by its neighbours' mean, weighted by colour likeness.
 
     images: (B, C, H, W) in 0..1. masks: (B, M, H, W), any range; a mask's cost hardly depends on M.
     dilations: px; each gives 8 neighbours, pixels beyond the border are those at the border.
-    -> (B, M, H, W), at least single precision. Weights sum to 1.01, so a constant mask grows by 1 % per iteration.
+    -> (B, M, H, W), at least single precision. Weights sum to 1.01: a constant mask grows 1 % an iteration.
 
-    All that a neighbourhood needs is a table of pixel numbers: with it an iteration is one `embedding_bag`, the weighted sum of
-    rows of a table. Images are taken one by one, which is as fast and keeps one image's weights in memory instead of B.
+    With a table of every pixel's neighbours an iteration is one `embedding_bag`, a weighted sum of rows.
+    Images are taken one by one, which is as fast as all at once and holds the weights of one image only.
 
     Raises ValueError if images and masks differ in batch or size.
     Source: [P] method.md Annex.
     """
     (batch, _, height, width), found = images.shape, masks.shape
     if (found[0], *found[2:]) != (batch, height, width):
-        raise ValueError(f"masks: expected shape ({batch}, M, {height}, {width}) as the images have, got {tuple(found)}")
+        raise ValueError(
+            f"masks: expected shape ({batch}, M, {height}, {width}) as the images have, got {tuple(found)}"
+        )
     dtype = torch.promote_types(torch.promote_types(images.dtype, masks.dtype), torch.float32)
     neighbours, offsets = _neighbourhood(height, width, dilations, images.device)
     distances = offsets.to(dtype).norm(dim=1)
@@ -44,20 +46,26 @@ def pixel_adaptive_refinement(
     return refined
 
 
-def _neighbourhood(height: int, width: int, dilations: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixel numbers (HW, n) of every pixel's n = 8 * dilations neighbours, and their offsets (n, 2) in px (down, right)."""
-    ring = torch.tensor([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)], dtype=torch.int32, device=device)
-    offsets = (torch.tensor(dilations, dtype=torch.int32, device=device)[:, None, None] * ring).flatten(0, 1)  # (n, 2)
-    rows, columns = (torch.arange(size, dtype=torch.int32, device=device)[:, None] for size in (height, width))
-    rows = (rows + offsets[:, 0]).clamp(0, height - 1)  # (H, n)
-    columns = (columns + offsets[:, 1]).clamp(0, width - 1)  # (W, n)
+def _neighbourhood(
+    height: int, width: int, dilations: tuple[int, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Numbers (HW, n) of the n = 8 * dilations pixels around every pixel, and their offsets (n, 2) in px."""
+    steps = [(d * y, d * x) for d in dilations for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
+    offsets = torch.tensor(steps, dtype=torch.int32, device=device)
+    rows, columns = (torch.arange(size, dtype=torch.int32, device=device) for size in (height, width))
+    rows = (rows[:, None] + offsets[:, 0]).clamp(0, height - 1)  # (H, n)
+    columns = (columns[:, None] + offsets[:, 1]).clamp(0, width - 1)  # (W, n)
     return (rows[:, None] * width + columns).flatten(0, 1), offsets
 
 
 def _colour_weights(image: Tensor, neighbours: Tensor) -> Tensor:
-    """(C, HW) -> (HW, n): softmax over neighbours of their colours' likeness to the pixel, mean over channels."""
+    """(C, HW) -> (HW, n): softmax over neighbours of the likeness of colours, mean over channels."""
     weights = image.new_empty(neighbours.shape)
-    pieces = zip(image[..., None].split(PIXELS_AT_ONCE, dim=1), neighbours.split(PIXELS_AT_ONCE), weights.split(PIXELS_AT_ONCE))
+    pieces = zip(
+        image[..., None].split(PIXELS_AT_ONCE, dim=1),
+        neighbours.split(PIXELS_AT_ONCE),
+        weights.split(PIXELS_AT_ONCE),
+    )
     for centre, index, result in pieces:
         colours = image.index_select(1, index.flatten()).unflatten(1, index.shape)  # (C, pixels, n)
         spread = _spread(colours)  # (C, pixels, 1)
@@ -66,7 +74,7 @@ def _colour_weights(image: Tensor, neighbours: Tensor) -> Tensor:
 
 
 def _spread(values: Tensor, eps: float = 1e-8) -> Tensor:
-    """Unbiased standard deviation over the last dimension, kept; `eps` keeps it from zero where all values are equal."""
+    """Unbiased standard deviation over the last dimension, which is kept; `eps` keeps it above zero."""
     deviation = values - values.mean(-1, keepdim=True)
     return torch.linalg.vector_norm(deviation, dim=-1, keepdim=True) * (values.shape[-1] - 1) ** -0.5 + eps
 

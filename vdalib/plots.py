@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from vdalib.data.images import VOID
+from vdalib.io import atomic_path
 
 # Found by search for the largest smallest CIELAB distance under normal vision and the three dichromacies:
 # 31 among the first ten (PartWorld's classes), 17 among all twenty.
@@ -88,6 +90,17 @@ def image_grid(
         axis.imshow(as_picture(image), interpolation="nearest")
     for axis, title in zip(axes.flat, titles):
         axis.set_title(title, fontsize=9)
+    return figure, axes
+
+
+def picture_table(
+    rows: Mapping[str, Sequence], titles: Sequence[str] = (), size: float = 1.6
+) -> tuple[Figure, np.ndarray]:
+    """Rows of pictures under column titles, the name of each row at its left."""
+    pictures = [picture for row in rows.values() for picture in row]
+    figure, axes = image_grid(pictures, titles, columns=len(pictures) // max(len(rows), 1), size=size)
+    for axis, name in zip(axes[:, 0], rows):
+        axis.text(-0.08, 0.5, name, transform=axis.transAxes, rotation=90, ha="right", va="center", fontsize=9)
     return figure, axes
 
 
@@ -198,6 +211,19 @@ def latent_scatter(
     axis.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axis.set(xlabel="first latent direction", ylabel="second latent direction")
     return figure, axis
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> None:
+    """Write a figure atomically, in the format of the path's suffix; folders are made."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, bbox_inches="tight")
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A Markdown table, first column to the left, the others to the right; numbers with one decimal."""
+    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+    cells = [[f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
