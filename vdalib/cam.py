@@ -28,20 +28,24 @@ def class_activation(patches: Tensor, queries: Tensor, labels: Tensor) -> Tensor
 def redundancy_free_activation(features, queries: Tensor, background_text: Tensor, labels: Tensor) -> Tensor:
     """As `class_activation`, after CLIP Surgery's removal of what all texts have in common.
 
-    features: DenseFeatures. queries: (B, K, D). background_text: (T, D), further texts to compare with. labels: (B, K) bool.
+    features: DenseFeatures. queries: (B, K, D). labels: (B, K) bool.
+    background_text: (T, D), further texts to compare with.
     -> (B, K, h, w) in 0..1, zero for absent classes.
 
     Source: [P] CLIP Surgery; method.md Annex.
     """
-    texts = torch.cat([queries, background_text.to(queries.dtype).expand(len(queries), -1, -1)], dim=1)  # (B, K+T, D)
+    texts = torch.cat(
+        [queries, background_text.to(queries.dtype).expand(len(queries), -1, -1)], dim=1
+    )  # (B, K+T, D)
     tokens = torch.cat([features.cls[:, :, None], features.patches.flatten(2)], dim=2)  # (B, D, 1+N)
     similarity = remove_redundancy(_cosines(texts, tokens))[:, : queries.shape[1], 1:]
     return _of_present(min_max(similarity.unflatten(2, features.grid)), labels)
 
 
 def remove_redundancy(similarity: Tensor) -> Tensor:
-    """Similarity of texts and tokens, (B, T, 1+N) with the class token first: texts that fit the image count more, then the mean
-    over texts is taken away.
+    """Texts that fit the image count more, then the mean over texts is taken away.
+
+    similarity: (B, T, 1+N) of texts and tokens, the class token first. -> the same shape.
 
     Source: [P] CLIP Surgery; method.md Annex.
     """
@@ -51,7 +55,7 @@ def remove_redundancy(similarity: Tensor) -> Tensor:
 
 
 def min_max(maps: Tensor, eps: float = 1e-6) -> Tensor:
-    """Maps (..., h, w) scaled to 0..1 each; where all values agree within `eps`, rounding is not blown up and the map stays below 1."""
+    """Maps (..., h, w), each scaled to 0..1; rounding (all values within `eps`) is not blown up to 1."""
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
     return (maps - low) / (high - low).clamp_min(eps)
 
@@ -60,9 +64,10 @@ def affinity_matrix(attention: Tensor, seg_affinity: Tensor | None = None) -> Te
     """Transition weights of the random walk between patches.
 
     attention: (A, B, N, N) >= 0, patch-to-patch attention of A blocks.
-    seg_affinity: (B, N, N) in 0..1, the adapter's patch affinity. With it only the blocks count whose difference to it, summed over
-        all entries, is not above the blocks' mean. The sum is signed, as published, so `seg_affinity` itself falls out of the
-        comparison: kept are the blocks that give the patches at least their mean share of attention.
+    seg_affinity: (B, N, N) in 0..1, the adapter's patch affinity. With it only the blocks count whose
+        difference to it, summed over all entries, is not above the blocks' mean. The sum is signed, as
+        published, so that `seg_affinity` itself cancels: kept are the blocks that give patches at least the
+        mean share of attention.
     -> (B, N, N), at least single precision.
 
     Source: [P] ExCEL, WeCLIP; method.md Annex.
@@ -104,9 +109,10 @@ def refine_cam(cam: Tensor, affinity: Tensor, labels: Tensor, threshold: float) 
 
 
 def box_mask(regions: Tensor) -> Tensor:
-    """Bounding boxes of the 8-connected regions of maps (..., h, w) bool, filled; all of a map without any region.
+    """Filled bounding boxes of the 8-connected regions of maps (..., h, w) bool; all True without a region.
 
-    The whole batch makes one trip to the host. Source: [P] method.md Annex.
+    The whole batch makes one trip to the host.
+    Source: [P] method.md Annex.
     """
     planes = regions.flatten(0, -3).cpu().numpy()  # (maps, h, w)
     within_plane = np.zeros((3, 3, 3), bool)
@@ -119,15 +125,20 @@ def box_mask(regions: Tensor) -> Tensor:
 
 
 def pseudo_label(refined: Tensor, labels: Tensor, images: Tensor, valid: Tensor | None, config) -> Tensor:
-    """Label maps from refined CAMs: background = 1 - strongest class, PAR, best of background and the image's classes.
+    """Label maps from refined CAMs: background = 1 - strongest class, PAR, best of the image's candidates.
 
-    refined: (B, K, h, w). labels: (B, K) bool. images: (B, 3, H, W) in 0..1. valid: (B, H, W) bool, False becomes 255; None = all.
-    config: RefineConfig (par_iterations, ignore_margin).
+    Where `background_cut` c is not one half, background is (1 - strongest) c / (1 - c), which ties with a CAM of c ([R] ours: how
+    high a CAM stands on background depends on the CLIP).
+
+    refined: (B, K, h, w). labels: (B, K) bool. images: (B, 3, H, W) in 0..1.
+    valid: (B, H, W) bool, False becomes 255; None = all valid.
+    config: RefineConfig (background_cut, par_iterations; ignore_margin in shares of the summed scores).
     -> (B, H, W) int64: 0 background, 1..K, 255 void.
 
     Source: [P] method.md sec. 4 and Annex; `ignore_margin` [R] ours.
     """
     scores, classes = _candidate_scores(_precise(refined), labels, images.shape[-2:])
+    scores[:, 0] *= config.background_cut / (1 - config.background_cut)
     with record_function("par"):
         scores = pixel_adaptive_refinement(images, scores, config.par_iterations)
     best = scores.argmax(1, keepdim=True)  # (B, 1, H, W)
@@ -139,12 +150,15 @@ def pseudo_label(refined: Tensor, labels: Tensor, images: Tensor, valid: Tensor 
 
 
 def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Scores (B, 1+n, H, W) in 0..1 of background and the image's classes, and what they stand for, (B, 1+n) int64.
+    """Scores (B, 1+n, H, W) in 0..1 of background and the image's classes, and their classes (B, 1+n) int64.
 
-    n is the largest number of classes in an image. Images with fewer have VOID there, with score 0: it never beats background.
+    n is the largest number of classes in an image. Images with fewer are filled up with VOID of score 0,
+    which stays 0 under PAR and never beats background.
     """
     most = max(1, int(labels.sum(1).max()))
-    order = labels.int().argsort(1, descending=True, stable=True)[:, :most]  # (B, n), present classes first
+    order = labels.int().argsort(dim=1, descending=True, stable=True)[
+        :, :most
+    ]  # (B, n), present classes first
     present = labels.gather(1, order)
     chosen = refined.gather(1, order[:, :, None, None].expand(-1, -1, *refined.shape[2:]))
     chosen = F.interpolate(chosen, size, mode="bilinear", align_corners=False)

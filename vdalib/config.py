@@ -107,7 +107,8 @@ class MixtureConfig(Section):
     attributes: Count = 8
     offset_scale: Positive = 0.1  # [R] initial spread of attribute offsets, latent units
     batch_size: Annotated[int, Range(at_least=2)] = 16  # reliable prototypes per INN step [N]
-    learning_rate: Positive = 2e-4
+    learning_rate: Positive = 2e-4  # of the INN
+    centre_lr_factor: Positive = 10.0  # centres and weights of the mixture learn this much faster [R]
     nll_scale: Literal["per_dimension", "per_vector"] = "per_dimension"  # [R]
     discriminative_weight: NonNegative = 1.0
 
@@ -131,8 +132,11 @@ class AssemblyConfig(Section):
 class RefineConfig(Section):
     """From CAM to pseudo label (method.md sec. 4)."""
 
+    random_walk: bool = True  # along the attention maps; False leaves the seeds to PAR alone [R]
     affinity_threshold: Share = 0.79  # of a CAM's maximum, for its box mask [P]
     adapter_affinity: bool = True  # the adapter's patch affinity joins the attention maps from stage 2 on
+    # CAM value that ties with background; 0.5 is [P], all else [R]
+    background_cut: Annotated[float, Range(at_least=0.05, at_most=0.95)] = 0.5
     par_iterations: Steps = 20
     redundancy_removal: bool = False  # CLIP Surgery's, [P] annex
     ignore_margin: Share = 0.0  # a pixel whose winner leads by less becomes 255
@@ -153,6 +157,11 @@ class ScheduleConfig(Section):
     lr_power: NonNegative = 1.0
     affinity_weight: NonNegative = 0.1
     checkpoint_every: Count = 1000
+
+    @property
+    def stage_ends(self) -> tuple[int, int, int]:
+        """The steps at which stages 1, 2 and 3 are over."""
+        return self.segmenter_steps, self.segmenter_steps + self.inter_steps, self.total_steps
 
     def _check(self) -> None:
         first = self.segmenter_steps + self.inter_steps
