@@ -1,0 +1,94 @@
+"""The ablation of the README and of 05_evaluation: every row is a training run of its own, over several seeds.
+
+    python benchmarks/ablation.py [--preset partworld] [--seeds 0 1 2] [--jobs 2]
+
+Finished runs are kept in `benchmarks/ablation.json` and not repeated; delete the file to start again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from vdalib.config import Config
+from vdalib.io import atomic_path
+
+MEASURES = {
+    "text_seed_miou": "seeds, text",
+    "seed_miou": "seeds, query",
+    "miou": "val",
+    "miou_ms_crf": "val, multi-scale + CRF",
+}
+RESULTS = Path(__file__).with_suffix(".json")
+ROWS: dict[str, dict] = {
+    "text template only": {"assembly.fusion": False, "assembly.enhancement": False},
+    "+ VDAF": {"assembly.enhancement": False},
+    "+ DSE": {"assembly.fusion": False},
+    "all but the reliable filter": {"assembly.reliable_filter": False},
+    "all": {},
+    "alpha 0.6": {"assembly.density": "static", "assembly.static_density": 0.6},
+    "alpha 1": {"assembly.density": "static", "assembly.static_density": 1.0},
+    "alpha literal": {"assembly.density": "literal"},
+    "responses literal": {"assembly.response": "literal"},
+    "M = 3": {"mixture.attributes": 3},
+    "M = 5": {"mixture.attributes": 5},
+    "M = 10": {"mixture.attributes": 10},
+}
+
+
+def train_and_measure(preset: str, name: str, seed: int, threads: int) -> dict:
+    """One run: train with the row's overrides, then every measure of it."""
+    import torch
+
+    from vdalib.evaluation import evaluate_run
+    from vdalib.training import Trainer
+
+    torch.set_num_threads(threads)
+    config = Config.from_preset(preset, {**ROWS[name], "seed": seed})
+    with tempfile.TemporaryDirectory() as folder:
+        Trainer(config, folder).fit()
+        return {"row": name, "seed": seed, "preset": preset, **evaluate_run(folder)}
+
+
+def markdown(runs: list[dict]) -> str:
+    """The README's table: mean over seeds +- standard error of the mean, in percent."""
+    lines = ["| | " + " | ".join(MEASURES.values()) + " |", "|---" * (len(MEASURES) + 1) + "|"]
+    for row in ROWS:
+        mine = [run for run in runs if run["row"] == row]
+        if mine:
+            columns = [[run[measure] for run in mine] for measure in MEASURES]
+            cells = [f"{np.mean(c):.1f} ± {np.std(c, ddof=1) / len(c) ** 0.5:.1f}" for c in columns]
+            lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="partworld")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--jobs", type=int, default=2)
+    given = parser.parse_args()
+    done = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    have = {(run["row"], run["seed"], run["preset"]) for run in done}
+    wanted = [(given.preset, row, seed) for seed in given.seeds for row in given.rows if (row, seed, given.preset) not in have]
+    threads = max(joblib.cpu_count() // given.jobs, 1)
+    runs = joblib.Parallel(n_jobs=given.jobs, return_as="generator_unordered")(
+        joblib.delayed(train_and_measure)(*run, threads) for run in wanted
+    )
+    for run in runs:
+        done.append(run)
+        with atomic_path(RESULTS) as path:
+            path.write_text(json.dumps(done, indent=1))
+        measures = ", ".join(f"{name} {value:.1f}" for name, value in run.items() if isinstance(value, float))
+        print(f"{run['row']:<30} seed {run['seed']}: {measures}", flush=True)
+    print(markdown(done))
+
+
+if __name__ == "__main__":
+    main()

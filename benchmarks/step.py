@@ -1,0 +1,65 @@
+"""Times a full training step of a preset, split by part, against one plain open_clip image-encoder forward in the same run.
+
+    python benchmarks/step.py --preset voc12 --data DIR [--precision bf16] [--threads 2]
+
+Weights are random where the preset's cannot be had (`--random-weights`): time does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+
+import torch
+
+from vdalib import profiling
+from vdalib.config import Config
+from vdalib.data.loader import training_batches
+from vdalib.training import STAGES, Trainer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="partworld")
+    parser.add_argument("--data")
+    parser.add_argument("--precision", default="no", choices=("no", "bf16", "fp16"))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--random-weights", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    overrides = {"precision": given.precision}
+    overrides |= {"data.root": given.data} if given.data else {}
+    overrides |= {"clip.pretrained": None} if given.random_weights else {}
+    config = Config.from_preset(given.preset, overrides)
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(config, folder)
+        schedule = config.schedule
+        firsts = (0, schedule.segmenter_steps, schedule.segmenter_steps + schedule.inter_steps)
+        batches = training_batches(trainer.dataset, config, 0, 1, 0)
+        batch = {name: value.to(trainer.device) for name, value in next(iter(batches)).items()}
+        visual, images = trainer.clip.model.visual, trainer.clip.normalise(batch["images"])
+
+        def plain() -> None:
+            with torch.no_grad(), trainer.accelerator.autocast():
+                visual(images)
+
+        reference = profiling.seconds(plain, given.repeats)
+        shape = tuple(images.shape)
+        print(f"{given.preset}, {config.clip.model}, images {shape}, precision {given.precision}, {given.threads} threads")
+        print(f"plain open_clip forward {reference:.3f} s; parts in s (ratio to it)\n")
+        print(f"{'':<22}" + "".join(f"{stage:>20}" for stage in STAGES))
+        columns = []
+        for first in firsts:
+            trainer.step = first
+            trainer.train_step(batch)
+            parts = profiling.part_seconds(lambda: trainer.train_step(batch), given.repeats)
+            columns.append(parts | {"whole step": profiling.seconds(lambda: trainer.train_step(batch), given.repeats)})
+        for part in columns[0]:
+            print(f"{part:<22}" + "".join(f"{column[part]:>11.3f} ({column[part] / reference:5.2f})" for column in columns))
+        print(f"\npeak memory {profiling.peak_memory_gib():.2f} GiB (whole process)")
+
+
+if __name__ == "__main__":
+    main()

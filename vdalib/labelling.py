@@ -1,0 +1,77 @@
+"""From a batch's CLIP features and the decoder's prediction to queries, CAMs and pseudo labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vdalib import assembly, cam
+from vdalib.clip import DenseFeatures, FrozenCLIP
+from vdalib.config import Config
+from vdalib.segmenter import patch_affinity
+
+
+@dataclass
+class ImagePrototypes:
+    """What the decoder's current masks say of each image's classes.
+
+    prototypes: (B, K, D), L2-normalised mean of CLIP's patch features over the pixels predicted as k; zero where absent.
+    present:    (B, K) bool, the class is in the label and predicted somewhere.
+    reliable:   (B, K) bool, present and named right by zero shot (all of `present` without the filter).
+    """
+
+    prototypes: Tensor
+    present: Tensor
+    reliable: Tensor
+
+
+class PseudoLabeller:
+    """Turns image-level labels into pseudo masks; holds the text prototypes and, from stage 3 on, the assembler."""
+
+    def __init__(self, clip: FrozenCLIP, class_names: tuple[str, ...], config: Config):
+        self.clip, self.config = clip, config
+        self.class_text = clip.text_prototypes(class_names)  # (K, D)
+        self.background_text = clip.text_prototypes(config.clip.background_prompts)  # (N, D)
+
+    def prototypes(self, features: DenseFeatures, logits: Tensor, labels: Tensor) -> ImagePrototypes:
+        """Instance prototypes under the decoder's logits (B, K+1, h, w), and which of them are reliable [N]."""
+        prototypes, present = assembly.instance_prototypes(features.patches, logits, labels)
+        settings = self.config.assembly
+        reliable = present
+        if settings.reliable_filter:
+            reliable = assembly.reliable(
+                prototypes, present, self.class_text, self.background_text, self.clip.logit_scale, settings.reliable_threshold
+            )
+        return ImagePrototypes(prototypes, present, reliable)
+
+    def queries(self, found: ImagePrototypes, assembler: assembly.VisualDescriptionAssembler | None) -> Tensor:
+        """(B, K, D): the fused query where a reliable prototype exists, else (or without an assembler) the text prototype."""
+        queries = self.class_text.expand(len(found.reliable), -1, -1)
+        if assembler is None:
+            return queries
+        image, classes = found.reliable.nonzero(as_tuple=True)
+        queries = queries.clone()
+        queries[image, classes] = assembler.query(found.prototypes[image, classes], classes, self.class_text).query
+        return queries
+
+    def activation(self, features: DenseFeatures, queries: Tensor, labels: Tensor) -> Tensor:
+        """Seeds (B, K, h, w) in 0..1."""
+        if self.config.refine.redundancy_removal:
+            return cam.redundancy_free_activation(features, queries, self.background_text, labels)
+        return cam.class_activation(features.patches, queries, labels)
+
+    def refined(self, features: DenseFeatures, seeds: Tensor, labels: Tensor, embedding: Tensor | None) -> Tensor:
+        """Seeds after the affinity random walk (as they are where it is switched off), (B, K, h, w)."""
+        settings = self.config.refine
+        if not settings.random_walk:
+            return seeds
+        own = patch_affinity(embedding) if embedding is not None and settings.adapter_affinity else None
+        affinity = cam.affinity_matrix(features.attention, own)
+        return cam.refine_cam(seeds, affinity, labels, settings.affinity_threshold)
+
+    def pseudo_label(self, features, queries, labels, images, embedding=None, valid=None) -> Tensor:
+        """(B, H, W) int64 in {0..K, 255} from queries (B, K, D) and images (B, 3, H, W) in 0..1."""
+        seeds = self.activation(features, queries, labels)
+        refined = self.refined(features, seeds, labels, embedding)
+        return cam.pseudo_label(refined, labels, images, valid, self.config.refine)
