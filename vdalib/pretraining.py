@@ -1,0 +1,297 @@
+"""Trains the small CLIP of PartWorld from captions alone: `python -m vdalib pretrain-clip`.
+
+A vision transformer of this size does not find the classes by itself from a hundred thousand images, so the evidence is found by
+a convolutional network first and then taught to the transformer, patch by patch:
+
+1. *Teacher*: a small convolutional network and the text tower learn which statements ("a photo of a red dog", "a clean origami
+   dog head", "a scene on grass") are true of an image. The score of a statement is the mean of its strongest places.
+2. *Student*: an open_clip vision transformer learns, at every patch, how strongly the teacher sees each true statement there, and
+   at its class token which statements are true. Statements that are false of the image have no evidence anywhere.
+
+What a statement's truth may use is what a caption says: classes, colours, visible parts, scene. No mask, box or position is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.model import CLIP
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+from vdalib.clip.dense import dense_forward
+from vdalib.clip.text import ReducedTokenizer, reduced_vocabulary
+from vdalib.data.partworld import COLOURS, PARTS, SCENES, TEMPLATES, PartWorld
+from vdalib.io import atomic_path
+
+KINDS = ("class", "coloured class", "part of class", "scene")
+KIND_WEIGHTS = (1.0, 0.5, 0.5, 0.25)
+PATCH = 8
+MODEL = {
+    "embed_dim": 128,
+    "init_logit_scale": math.log(12),
+    "init_logit_bias": -4.0,
+    "vision_cfg": {"image_size": 96, "patch_size": PATCH, "width": 192, "layers": 8, "head_width": 64},
+    "text_cfg": {"context_length": 16, "width": 128, "heads": 4, "layers": 3},
+}
+
+
+@dataclass
+class PretrainConfig:
+    """How the small CLIP is trained; the defaults made the committed weights."""
+
+    images: int = 60_000
+    teacher_steps: int = 700
+    crop_steps: int = 1_200  # first steps of the student, on random crops
+    crop: int = 64  # their side in px
+    student_steps: int = 500  # further steps of the student, on whole images
+    batch_size: int = 128
+    teacher_lr: float = 2e-3
+    student_lr: float = 2e-3
+    strongest: int = 8  # places whose mean is a statement's score in the teacher
+    seed: int = 0
+
+
+class Statements:
+    """All statements about PartWorld, and which are true of an image."""
+
+    def __init__(self):
+        classes = PartWorld.class_names
+        self.contents = list(classes)
+        self.contents += [f"{colour} {name}" for name in classes for colour in COLOURS]
+        self.contents += [f"{name} {part}" for name, part in PARTS]
+        self.contents += list(SCENES)
+        counts = (len(classes), len(classes) * len(COLOURS), len(PARTS), len(SCENES))
+        self.kind = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))  # (S,)
+        self.index = {content: i for i, content in enumerate(self.contents)}
+        self.entails = torch.zeros(len(self.contents), len(classes), dtype=torch.bool)  # (S, K): "red dog" entails "dog"
+        for i, content in enumerate(self.contents):
+            for k, name in enumerate(classes):
+                self.entails[i, k] = name in content.split()
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    def truth(self, factors) -> Tensor:
+        """(S,) bool: which statements an image's caption makes true."""
+        true = torch.zeros(len(self), dtype=torch.bool)
+        true[self.index[factors.scene]] = True
+        for thing in factors.objects:
+            name = thing.class_name
+            said = [name, f"{thing.main_colour} {name}", *(f"{name} {part}" for part in thing.parts)]
+            true[[self.index[content] for content in said]] = True
+        return true
+
+    def phrased(self, generator: torch.Generator) -> list[str]:
+        """Every statement in a template drawn at random."""
+        drawn = torch.randint(len(TEMPLATES), (len(self),), generator=generator).tolist()
+        return [TEMPLATES[t].format(content) for t, content in zip(drawn, self.contents)]
+
+
+class _Rendered(Dataset):
+    def __init__(self, world: PartWorld, statements: Statements):
+        self.world, self.statements = world, statements
+
+    def __len__(self) -> int:
+        return len(self.world)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        return torch.as_tensor(self.world[i].image), self.statements.truth(self.world.factors(i))
+
+
+def render_pool(config: PretrainConfig, statements: Statements, workers: int = 2) -> tuple[Tensor, Tensor]:
+    """All training images, (n, 3, 96, 96) uint8, and their statements' truth, (n, S) bool."""
+    world = PartWorld("clip", seed=config.seed, size=config.images)
+    loader = DataLoader(_Rendered(world, statements), batch_size=250, num_workers=workers)
+    images, truth = zip(*tqdm(loader, desc="rendering", unit="batch"))
+    return torch.cat(images), torch.cat(truth)
+
+
+class Teacher(nn.Module):
+    """Convolutional network with an output for every 8 x 8 patch: (B, 3, H, W) in 0..1 -> (B, D, H/8, W/8), L2-normalised."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            *self._unit(12, 48), *self._unit(48, 96, stride=2), *self._unit(96, 96),
+            *self._unit(96, 192, stride=2), *self._unit(192, 192), *self._unit(192, 192),
+        )  # fmt: skip
+        self.head = nn.Conv2d(192, dim, 1)
+
+    @staticmethod
+    def _unit(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.normalize(self.head(self.trunk(images * 2 - 1)).float(), dim=1)
+
+
+def balanced_bce(logits: Tensor, target: Tensor, kind: Tensor) -> Tensor:
+    """Binary cross entropy over statements (last dimension); in each kind evidence for and against weigh alike."""
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    total = logits.new_zeros(())
+    for k, weight in enumerate(KIND_WEIGHTS):
+        part, t = loss[..., kind == k], target[..., kind == k]
+        total = total + weight * ((part * t).sum() / t.sum().clamp_min(1) + (part * (1 - t)).sum() / (1 - t).sum().clamp_min(1))
+    return total
+
+
+def _schedule(optimizers: list[torch.optim.Optimizer], steps: int, warmup: int) -> list[torch.optim.lr_scheduler.LambdaLR]:
+    def factor(step: int) -> float:
+        return min((step + 1) / warmup, (steps - step) / (steps - warmup))
+
+    return [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
+
+
+def _optimizers(module: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside transformer blocks, AdamW for all else."""
+    matrices, others = [], []
+    for name, parameter in module.named_parameters():
+        (matrices if "resblocks" in name and parameter.ndim == 2 else others).append(parameter)
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=lr, weight_decay=0.01)]
+    if matrices:
+        optimizers.append(torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
+class _Batches:
+    """Endless random batches with mirror images: (B, 3, H, W) float in 0..1 and (B, S) float truth."""
+
+    def __init__(self, images: Tensor, truth: Tensor, batch_size: int, seed: int):
+        self.images, self.truth, self.batch_size = images, truth, batch_size
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __iter__(self):
+        while True:
+            order = torch.randperm(len(self.images), generator=self.generator)
+            for chosen in order.split(self.batch_size)[: len(order) // self.batch_size]:
+                images = self.images[chosen].float() / 255
+                mirror = torch.rand(len(chosen), generator=self.generator) < 0.5
+                yield torch.where(mirror[:, None, None, None], images.flip(-1), images), self.truth[chosen].float()
+
+
+def train_teacher(teacher: Teacher, clip, tokenizer, batches, statements: Statements, config: PretrainConfig, log) -> None:
+    """Stage 1: convolutional teacher and the CLIP's text tower, from statements true or false of the whole image."""
+    text_parameters = nn.ModuleList([clip.transformer, clip.token_embedding, clip.ln_final])
+    optimizers = _optimizers(text_parameters, config.teacher_lr / 2)
+    loose = [clip.positional_embedding, clip.text_projection, clip.logit_scale, clip.logit_bias]
+    optimizers.append(torch.optim.AdamW([*teacher.parameters(), *loose], lr=config.teacher_lr, weight_decay=0.01))
+    schedules = _schedule(optimizers, config.teacher_steps, warmup=50)
+    generator = torch.Generator().manual_seed(config.seed)
+    for step, (images, truth) in zip(bar := tqdm(range(config.teacher_steps), desc="teacher", mininterval=10), batches):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            text = clip.encode_text(tokenizer(statements.phrased(generator)), normalize=True).float()
+            places = teacher(images.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2)
+        logits = clip.logit_scale.exp() * places @ text.T + clip.logit_bias  # (B, N, S)
+        loss = balanced_bce(logits.topk(config.strongest, dim=1).values.mean(1), truth, statements.kind)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimizer, schedule in zip(optimizers, schedules):
+            optimizer.step()
+            schedule.step()
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+            log("teacher", step, loss=loss.item())
+    teacher.eval()
+
+
+def evidence(places: Tensor, truth: Tensor, statements: Statements, strongest: int) -> tuple[Tensor, Tensor]:
+    """What the teacher's logits (B, N, S) say of true statements (B, S): at each place (B, N, S) and of all of them (B, S), 0..1.
+
+    Statements that are false of the image have no evidence anywhere; a class is also where what entails it is.
+    """
+    seen = torch.sigmoid(places) * truth[:, None]
+    for k in range(statements.entails.shape[1]):
+        seen[..., k] = seen[..., statements.entails[:, k]].amax(-1)
+    return seen, torch.sigmoid(places.topk(strongest, dim=1).values.mean(1)) * truth
+
+
+def train_student(clip, teacher, tokenizer, batches, statements, config, log, save) -> None:
+    """Stage 2: the vision transformer, from the teacher's evidence at every patch and from its verdict at the class token."""
+    with torch.no_grad():
+        table = torch.stack([
+            clip.encode_text(tokenizer([template.format(content) for content in statements.contents]), normalize=True)
+            for template in TEMPLATES
+        ])  # (templates, S, D)
+    text, scale, bias = F.normalize(table.mean(0), dim=-1), clip.logit_scale.exp().item(), clip.logit_bias.item()
+    optimizers = _optimizers(clip.visual, config.student_lr)
+    optimizers.append(torch.optim.AdamW([clip.logit_scale, clip.logit_bias], lr=config.student_lr / 4, weight_decay=0.0))
+    schedules = _schedule(optimizers, config.crop_steps + config.student_steps, warmup=100)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    steps = range(config.crop_steps + config.student_steps)
+    for step, (images, truth) in zip(bar := tqdm(steps, desc="student", mininterval=10), batches):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            places = teacher(images.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)  # (B, h, w, D)
+        if step < config.crop_steps:
+            side, patch = config.crop // PATCH, PATCH
+            top, left = torch.randint(places.shape[1] - side + 1, (2,), generator=generator).tolist()
+            places = places[:, top : top + side, left : left + side]
+            images = images[..., top * patch : (top + side) * patch, left * patch : (left + side) * patch]
+        target, verdict = evidence(scale * places.flatten(1, 2) @ text.T + bias, truth, statements, config.strongest)
+        drawn = torch.randint(len(TEMPLATES), (len(statements),), generator=generator)
+        phrased = table[drawn, torch.arange(len(statements))].T  # (D, S)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            features = dense_forward(clip.visual, (images - mean) / std, calibration="static")
+        patches = features.patches.flatten(2).transpose(1, 2)  # (B, N, D)
+        at_patches = balanced_bce(clip.logit_scale.exp() * patches @ phrased + clip.logit_bias, target, statements.kind)
+        of_image = balanced_bce(clip.logit_scale.exp() * features.cls @ phrased + clip.logit_bias, verdict, statements.kind)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        (at_patches + of_image).backward()
+        for optimizer, schedule in zip(optimizers, schedules):
+            optimizer.step()
+            schedule.step()
+        if step % 20 == 0:
+            bar.set_postfix(patches=f"{at_patches.item():.3f}", image=f"{of_image.item():.3f}")
+            log("student", step, patches=at_patches.item(), image=of_image.item())
+        if step % 200 == 199:
+            save()
+
+
+def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
+    """Train teacher and student and write clip.json, vocabulary.json, clip.safetensors (fp16), pretraining.json and log.jsonl.
+
+    The rendered images are kept in `out` too, and used again if they are there.
+    """
+    config = config or PretrainConfig()
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    statements = Statements()
+    kept = reduced_vocabulary([template.format(content) for template in TEMPLATES for content in statements.contents])
+    tokenizer = ReducedTokenizer(kept, MODEL["text_cfg"]["context_length"])
+    model = {**MODEL, "text_cfg": {**MODEL["text_cfg"], "vocab_size": len(kept)}}
+    (out / "clip.json").write_text(json.dumps(model, indent=1))
+    (out / "vocabulary.json").write_text(json.dumps(kept))
+    (out / "pretraining.json").write_text(json.dumps(asdict(config), indent=1))
+    clip = CLIP(**model)
+    pool = out / "pool.safetensors"
+    if not pool.exists():
+        with atomic_path(pool) as path:
+            save_file(dict(zip(("images", "truth"), render_pool(config, statements))), path)
+    tensors = load_file(pool)
+
+    with open(out / "log.jsonl", "a", buffering=1) as file:
+
+        def log(phase: str, step: int, **values: float) -> None:
+            file.write(json.dumps({"phase": phase, "step": step, **{k: round(v, 4) for k, v in values.items()}}) + "\n")
+
+        def save(module: nn.Module = clip, name: str = "clip") -> None:
+            with atomic_path(out / f"{name}.safetensors") as path:
+                save_file({k: v.detach().half().contiguous() for k, v in module.state_dict().items()}, path)
+
+        batches = _Batches(tensors["images"], tensors["truth"], config.batch_size, config.seed)
+        teacher = Teacher(MODEL["embed_dim"]).to(memory_format=torch.channels_last)
+        train_teacher(teacher, clip, tokenizer, batches, statements, config, log)
+        train_student(clip, teacher, tokenizer, batches, statements, config, log, save)
+        save()
