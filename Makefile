@@ -4,6 +4,11 @@ PRESET ?= partworld
 DATA   ?=
 RUN    ?= runs/$(PRESET)
 
+# glibc would hand every large tensor back to the kernel and fault it in again.
+export MALLOC_MMAP_MAX_ ?= 0
+export MALLOC_TRIM_THRESHOLD_ ?= 100000000000
+export MALLOC_TOP_PAD_ ?= 268435456
+
 VENV := .venv
 BIN  := $(VENV)/bin
 

@@ -1,0 +1,3 @@
+from vdalib.cli import main
+
+main()
