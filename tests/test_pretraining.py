@@ -1,0 +1,101 @@
+"""The small CLIP: its training code, its committed weights, its model card."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from vdalib.clip.loading import SMALL_CLIP, load_small_clip
+from vdalib.data.partworld import PARTS, PartWorld
+from vdalib.model_card import measure, write_card
+from vdalib.pretraining import PretrainConfig, Statements, balanced_bce, evidence, pretrain
+
+TINY = PretrainConfig(images=24, teacher_steps=10, crop_steps=5, student_steps=5, batch_size=8)
+committed = pytest.mark.skipif(not (SMALL_CLIP / "card.json").exists(), reason="no committed weights in data/partworld")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """A CLIP after ten steps of either stage, with every way to a mask closed."""
+    folder = tmp_path_factory.mktemp("clip")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("mask", "part_mask"):
+            patch.setattr(PartWorld, name, lambda *_: pytest.fail("pre-training read a mask"))
+        pretrain(folder, TINY)
+    return folder
+
+
+def test_twenty_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
+    rows = [json.loads(line) for line in (tiny / "log.jsonl").read_text().splitlines()]
+    assert [row["phase"] for row in rows] == ["teacher", "student"]
+    loaded = load_small_clip(tiny)
+    assert loaded.tokenizer(["a photo of a red dog."]).shape == (1, loaded.model.context_length)
+    with safe_open(tiny / "clip.safetensors", "pt") as file:
+        assert all(torch.isfinite(file.get_tensor(name).float()).all() for name in file.keys())
+
+
+def test_a_model_card_is_written_from_measurements(tiny):
+    figures = write_card(tiny, size=8)
+    assert set(figures) >= {"seed_miou_none", "seed_miou_value", "seed_miou_static", "single_object_accuracy"}
+    assert f"{figures['seed_miou_static']:.1%}" in (tiny / "MODEL_CARD.md").read_text()
+    assert (tiny / "loss_curve.png").stat().st_size > 0
+
+
+def test_statements_are_true_exactly_of_what_the_factors_name():
+    statements, world = Statements(), PartWorld("clip", size=20)
+    for i in range(len(world)):
+        factors = world.factors(i)
+        said = {content for content, true in zip(statements.contents, statements.truth(factors)) if true}
+        expected = {factors.scene}
+        for thing in factors.objects:
+            expected |= {thing.class_name, f"{thing.main_colour} {thing.class_name}"}
+            expected |= {f"{thing.class_name} {part}" for part in thing.parts}
+        assert said == expected
+
+
+def test_what_names_a_class_entails_it():
+    statements = Statements()
+    dog = PartWorld.class_names.index("dog")
+    named = {content for content, entails in zip(statements.contents, statements.entails[:, dog]) if entails}
+    assert {"dog", "red dog", "dog head"} <= named
+    assert len(named) == 1 + 9 + sum(name == "dog" for name, _ in PARTS)
+
+
+def test_false_statements_have_no_evidence_and_parts_speak_for_their_class():
+    statements = Statements()
+    index = {content: i for i, content in enumerate(statements.contents)}
+    places = torch.full((1, 4, len(statements)), -9.0)
+    places[0, 2, index["dog head"]] = 9.0
+    places[0, 1, index["cat"]] = 9.0
+    truth = torch.zeros(1, len(statements))
+    truth[0, [index["dog"], index["dog head"]]] = 1
+    seen, verdict = evidence(places, truth, statements, strongest=1)
+    assert seen[0, 2, index["dog"]] > 0.99 and seen[0, [0, 1, 3], index["dog"]].max() < 0.01
+    assert seen[..., index["cat"]].max() == 0 and verdict[0, index["cat"]] == 0
+    assert verdict[0, index["dog head"]] > 0.99
+
+
+def test_balanced_loss_weighs_evidence_for_and_against_alike():
+    kind = torch.zeros(4, dtype=torch.long)
+    target = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    logits = torch.tensor([[0.3, -0.2, 0.1, 0.4]])
+    wanted = torch.nn.functional.softplus(-logits[0, 0]) + torch.nn.functional.softplus(logits[0, 1:]).mean()
+    torch.testing.assert_close(balanced_bce(logits, target, kind), wanted)
+
+
+@committed
+def test_committed_weights_are_small_and_meet_the_bar():
+    card = json.loads((SMALL_CLIP / "card.json").read_text())
+    assert (SMALL_CLIP / "clip.safetensors").stat().st_size <= 12e6
+    assert card["single_object_accuracy"] >= 0.95
+    assert card["seed_miou_static"] >= 0.35
+
+
+@committed
+def test_committed_weights_give_the_model_cards_numbers():
+    card = json.loads((SMALL_CLIP / "card.json").read_text())
+    figures = measure(SMALL_CLIP, card["size"])
+    for name, value in figures.items():
+        assert value == pytest.approx(card[name], abs=0.005), name
