@@ -16,7 +16,8 @@ import joblib
 import numpy as np
 
 from vdalib.config import Config
-from vdalib.io import atomic_path
+from vdalib.io import write_json
+from vdalib.plots import markdown_table
 
 MEASURES = {
     "text_seed_miou": "seeds, text",
@@ -41,30 +42,28 @@ ROWS: dict[str, dict] = {
 }
 
 
-def train_and_measure(preset: str, name: str, seed: int, threads: int) -> dict:
+def train_and_measure(preset: str, name: str, seed: int, precision: str, threads: int) -> dict:
     """One run: train with the row's overrides, then every measure of it."""
     import torch
 
-    from vdalib.evaluation import evaluate_run
+    from vdalib.measuring import evaluate_run
     from vdalib.training import Trainer
 
     torch.set_num_threads(threads)
-    config = Config.from_preset(preset, {**ROWS[name], "seed": seed})
+    config = Config.from_preset(preset, {**ROWS[name], "seed": seed, "precision": precision})
     with tempfile.TemporaryDirectory() as folder:
         Trainer(config, folder).fit()
-        return {"row": name, "seed": seed, "preset": preset, **evaluate_run(folder)}
+        return {"row": name, "seed": seed, "preset": preset, "precision": precision, **evaluate_run(folder)}
 
 
 def markdown(runs: list[dict]) -> str:
     """The README's table: mean over seeds +- standard error of the mean, in percent."""
-    lines = ["| | " + " | ".join(MEASURES.values()) + " |", "|---" * (len(MEASURES) + 1) + "|"]
+    table = []
     for row in ROWS:
-        mine = [run for run in runs if run["row"] == row]
-        if mine:
-            columns = [[run[measure] for run in mine] for measure in MEASURES]
-            cells = [f"{np.mean(c):.1f} ± {np.std(c, ddof=1) / len(c) ** 0.5:.1f}" for c in columns]
-            lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        columns = [[run[measure] for run in runs if run["row"] == row] for measure in MEASURES]
+        if len(columns[0]) > 1:
+            table.append([row, *(f"{np.mean(c):.1f} ± {np.std(c, ddof=1) / len(c) ** 0.5:.1f}" for c in columns)])
+    return markdown_table(["", *MEASURES.values()], table)
 
 
 def main() -> None:
@@ -72,6 +71,7 @@ def main() -> None:
     parser.add_argument("--preset", default="partworld")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--precision", default="bf16", choices=("no", "bf16"))
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     done = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
@@ -79,12 +79,11 @@ def main() -> None:
     wanted = [(given.preset, row, seed) for seed in given.seeds for row in given.rows if (row, seed, given.preset) not in have]
     threads = max(joblib.cpu_count() // given.jobs, 1)
     runs = joblib.Parallel(n_jobs=given.jobs, return_as="generator_unordered")(
-        joblib.delayed(train_and_measure)(*run, threads) for run in wanted
+        joblib.delayed(train_and_measure)(*run, given.precision, threads) for run in wanted
     )
     for run in runs:
         done.append(run)
-        with atomic_path(RESULTS) as path:
-            path.write_text(json.dumps(done, indent=1))
+        write_json(RESULTS, done)
         measures = ", ".join(f"{name} {value:.1f}" for name, value in run.items() if isinstance(value, float))
         print(f"{run['row']:<30} seed {run['seed']}: {measures}", flush=True)
     print(markdown(done))

@@ -39,7 +39,8 @@ def main() -> None:
         firsts = (0, schedule.segmenter_steps, schedule.segmenter_steps + schedule.inter_steps)
         batches = training_batches(trainer.dataset, config, 0, 1, 0)
         batch = {name: value.to(trainer.device) for name, value in next(iter(batches)).items()}
-        visual, images = trainer.clip.model.visual, trainer.clip.normalise(batch["images"])
+        clip = trainer.clip
+        visual, images = clip.model.visual, (batch["images"] - clip.mean) / clip.std
 
         def plain() -> None:
             with torch.no_grad(), trainer.accelerator.autocast():

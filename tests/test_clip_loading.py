@@ -109,13 +109,14 @@ def tiny(monkeypatch):
     return "tiny"
 
 
-def test_the_small_clip_is_read_from_its_folder_and_sees_images_as_they_are(small_clip):
+def test_the_small_clip_is_read_from_its_folder_and_sees_images_normalised_as_clip_does(small_clip):
     clip = FrozenCLIP.from_config(clip_config())
     assert (clip.dim, clip.token_width, clip.num_layers, clip.patch_size) == (16, 24, 4, 8)
     assert clip.native_size == (32, 32) and clip.logit_scale == pytest.approx(1 / 0.07, rel=1e-3)
     images = torch.rand(2, 3, 32, 48)
     features = clip.encode_image(images)
-    expected = dense_forward(small_clip.visual, images, calibrated_blocks=3, affinity_blocks=2)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    expected = dense_forward(small_clip.visual, (images - mean) / std, calibrated_blocks=3, affinity_blocks=2)
     torch.testing.assert_close(features.patches, expected.patches)
     torch.testing.assert_close(features.attention, expected.attention)
     assert clip.encode_image(images, attention=False).attention is None

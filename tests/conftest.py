@@ -1,0 +1,52 @@
+"""A small CLIP with random weights in place of PartWorld's, so that a test trains in a second."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_runs import run
+
+from vdalib.clip import loading
+from vdalib.clip.text import reduced_vocabulary
+from vdalib.config import ClipConfig
+from vdalib.data.partworld import CLASSES
+from vdalib.data.voc import VOC_CLASSES
+
+
+@pytest.fixture(scope="session")
+def random_clip_folder(tmp_path_factory):
+    """clip.json, vocabulary.json (PartWorld's and VOC's words) and clip.safetensors; sharp enough to tell images apart."""
+    from open_clip.model import CLIP
+
+    names = {*CLASSES, *VOC_CLASSES, *ClipConfig().background_prompts}
+    vocabulary = reduced_vocabulary(ClipConfig().templates[0].format(name) for name in sorted(names))
+    config = {
+        "embed_dim": 16,
+        "init_logit_bias": -4.0,
+        "vision_cfg": {"image_size": 96, "patch_size": 8, "width": 24, "layers": 6, "head_width": 8},
+        "text_cfg": {"context_length": 16, "width": 16, "heads": 2, "layers": 1, "vocab_size": len(vocabulary)},
+    }
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "clip.json").write_text(json.dumps(config))
+    (folder / "vocabulary.json").write_text(json.dumps(vocabulary))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = CLIP(**config).state_dict()
+    weights["visual.conv1.weight"] *= 3
+    save_file(weights, folder / "clip.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def random_clip(random_clip_folder):
+    """`clip.model: partworld` is the small random CLIP."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "SMALL_CLIP", random_clip_folder)
+        yield
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, random_clip):
+    """The run directory of QUICK, never stopped."""
+    return run(tmp_path_factory.mktemp("reference")).run_dir
