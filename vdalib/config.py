@@ -155,6 +155,7 @@ class ScheduleConfig(Section):
     weight_decay: NonNegative = 1e-2
     lr_warmup: Steps = 50
     lr_power: NonNegative = 1.0
+    background_weight: Share = 0.5  # of the segmentation loss; 0.5 is [P], else [R]
     affinity_weight: NonNegative = 0.1
     checkpoint_every: Count = 1000
 

@@ -55,16 +55,18 @@ def class_contrastive(prototypes: Tensor, anchors: Tensor, classes: Tensor, temp
     return F.cross_entropy(cosine / temperature, classes, reduction="sum") / max(len(classes), 1)
 
 
-def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy: half its mean over background pixels, half its mean over foreground ([P] ExCEL).
+def segmentation_loss(logits: Tensor, target: Tensor, background_weight: float = 0.5) -> Tensor:
+    """Cross entropy: its mean over background pixels and its mean over foreground, half each ([P] ExCEL).
 
     Args:
         logits: (B, K+1, H, W); target: (B, H, W) int64, 0 = background, 1..K, 255 = ignored.
+        background_weight: share of the background's mean; other values than a half are [R] ours.
     """
     loss = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")  # (B, H, W)
     background = (target == 0).to(loss.dtype)
     foreground = ((target != 0) & (target != IGNORE)).to(loss.dtype)
-    return 0.5 * sum((loss * pixels).sum() / (pixels.sum() + 1e-6) for pixels in (background, foreground))
+    shares = ((background, background_weight), (foreground, 1 - background_weight))
+    return sum(share * (loss * pixels).sum() / (pixels.sum() + 1e-6) for pixels, share in shares)
 
 
 def affinity_loss(affinity: Tensor, labels: Tensor, radius: int = 8) -> Tensor:

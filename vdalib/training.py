@@ -194,7 +194,9 @@ class Trainer:
                 target = self.labeller.pseudo_label(features, queries, labels, images, own, batch["valid"])
         with record_function("losses"):
             terms = {
-                "segmentation": losses.segmentation_loss(self._upsample(logits, target), target),
+                "segmentation": losses.segmentation_loss(
+                    self._upsample(logits, target), target, config.schedule.background_weight
+                ),
                 "affinity": losses.affinity_loss(patch_affinity(embedding), self._at_grid(target, features.grid)),
             }
             loss = terms["segmentation"] + config.schedule.affinity_weight * terms["affinity"]
