@@ -1,0 +1,170 @@
+"""Every number of a trained run: seeds, pseudo labels and masks against the ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from vdalib.evaluation import ConfusionMatrix, SeedCurve
+from vdalib.inference import autocast, dense_crf, multi_scale_logits
+from vdalib.run import Run, whole_images
+
+PLAIN, MULTI_SCALE, CRF = "plain", "multi-scale + flip", "multi-scale + flip + CRF"
+SEEDS = ("text seed", "text seed, refined", "query seed", "query seed, refined")
+
+
+@dataclass
+class LabelQuality:
+    """How good the labels are that a run makes for itself of images whose classes it is told.
+
+    seeds:        name in SEEDS -> SeedCurve. "query" seeds are fused where the run fuses.
+    pseudo_label: None where it was not asked for.
+    prediction:   of the segmenter on the same images, which is not told the classes.
+    """
+
+    seeds: dict[str, SeedCurve]
+    pseudo_label: ConfusionMatrix | None
+    prediction: ConfusionMatrix
+
+
+def label_quality(
+    run: Run, dataset, indices: Sequence[int] | None = None, pseudo_labels: bool = True, progress: bool = False
+) -> LabelQuality:
+    """One pass over whole images of a data set, or some of them: one scale, no augmentation, one CLIP pass."""
+    indices = range(len(dataset)) if indices is None else indices
+    num_classes = len(run.class_names) + 1
+    quality = LabelQuality(
+        {name: SeedCurve() for name in SEEDS},
+        ConfusionMatrix(num_classes) if pseudo_labels else None,
+        ConfusionMatrix(num_classes),
+    )
+    bar = tqdm(total=len(indices), desc="seeds", unit="image", disable=not progress)
+    for batch in whole_images(dataset, indices, masks=True):
+        evidence = run.evidence(batch.images, batch.labels)
+        seeds = (evidence.text_seeds, evidence.refined_text_seeds, evidence.seeds, evidence.refined_seeds)
+        for name, maps in zip(SEEDS, seeds):
+            quality.seeds[name].update(maps, batch.labels, batch.masks)
+        quality.prediction.update(evidence.prediction_at(batch.masks.shape[-2:]).cpu(), batch.masks)
+        if pseudo_labels:
+            quality.pseudo_label.update(_at_size(evidence.pseudo_label, batch.masks.shape[-2:]), batch.masks)
+        bar.update(len(batch.indices))
+    bar.close()
+    return quality
+
+
+def cut_seeds(seeds: Tensor, labels: Tensor, threshold: float, size: tuple[int, int]) -> Tensor:
+    """Seeds (B, K, h, w) as label maps (B, *size): the strongest of the classes in labels (B, K), if above.
+
+    The rule of `SeedCurve` at one threshold in 0..1.
+    """
+    seeds = F.interpolate(seeds, size, mode="bilinear", align_corners=False)
+    score, winner = seeds.masked_fill(~labels[:, :, None, None], -torch.inf).max(1)
+    return torch.where(score > threshold, winner + 1, 0)
+
+
+@dataclass
+class Segmented:
+    """An image's predicted label maps, uint8 (H, W), by the way of inference, and its true one."""
+
+    index: int
+    maps: dict[str, np.ndarray]
+    truth: np.ndarray
+
+
+def segmentations(
+    run: Run, dataset, multi_scale_crf: bool = True, progress: bool = False
+) -> Iterator[Segmented]:
+    """Every image of a data set by PLAIN and, if asked for, by MULTI_SCALE and CRF (method.md sec. 9)."""
+    settings = run.config.inference
+    bar = tqdm(total=len(dataset), desc="segment", unit="image", disable=not progress)
+    for batch in whole_images(dataset, masks=True):
+        images = batch.images.to(run.device)
+        ways = {PLAIN: ((1.0,), False)}
+        if multi_scale_crf:
+            ways[MULTI_SCALE] = (settings.scales, settings.flip)
+        with autocast(run.device, run.config.precision):
+            logits = {
+                name: multi_scale_logits(run.clip, run.segmenter, images, scales, flip, settings.size)
+                for name, (scales, flip) in ways.items()
+            }
+        maps = {name: values.argmax(1) for name, values in logits.items()}
+        if multi_scale_crf:
+            probabilities = logits[MULTI_SCALE].softmax(1).cpu()
+            pixels = (255 * batch.images).round().to(torch.uint8)
+            refined = [dense_crf(*pair, settings) for pair in zip(pixels, probabilities)]
+            maps[CRF] = torch.stack(refined).argmax(1)
+        arrays = {name: values.to(torch.uint8).cpu().numpy() for name, values in maps.items()}
+        for place, index in enumerate(batch.indices):
+            own = {name: values[place] for name, values in arrays.items()}
+            yield Segmented(index, own, batch.masks[place].numpy())
+        bar.update(len(batch.indices))
+    bar.close()
+
+
+def evaluate_run(run_dir: str | Path, multi_scale_crf: bool = True) -> dict[str, float]:
+    """A run's mIoU in percent: seeds on its training images, masks on val.
+
+    text_seed_miou, seed_miou: seeds of the text prototypes and of the run's own queries, each at its best
+        threshold. refined_seed_miou: the latter after the random walk.
+    miou, miou_ms_crf: PLAIN and CRF segmentation; without `multi_scale_crf` the second is left out.
+    """
+    run = Run.load(run_dir)
+    seeds = label_quality(run, run.dataset("train"), pseudo_labels=False).seeds
+    names = {
+        "text_seed_miou": "text seed",
+        "seed_miou": "query seed",
+        "refined_seed_miou": "query seed, refined",
+    }
+    result = {key: 100 * seeds[name].best()[1] for key, name in names.items()}
+    ways = {"miou": PLAIN} | ({"miou_ms_crf": CRF} if multi_scale_crf else {})
+    matrices = {key: ConfusionMatrix(len(run.class_names) + 1) for key in ways}
+    for item in segmentations(run, run.dataset("val"), multi_scale_crf):
+        for key, way in ways.items():
+            matrices[key].update(item.maps[way], item.truth)
+    return result | {key: 100 * matrix.mean_iou() for key, matrix in matrices.items()}
+
+
+@dataclass
+class Prototypes:
+    """Prototypes of labelled images, one row for each (image, class) that the decoder finds.
+
+    prototypes: (n, D). classes, images: (n,) int64, indices of class and image. reliable: (n,) bool.
+    """
+
+    prototypes: Tensor
+    classes: Tensor
+    images: Tensor
+    reliable: Tensor
+
+
+def collect_prototypes(run: Run, dataset, indices: Iterable[int] | None = None) -> Prototypes:
+    """The instance prototypes of whole images, as the INN would be given them."""
+    columns = []
+    for batch in whole_images(dataset, indices):
+        found = run.evidence(batch.images, batch.labels).found
+        image, classes = found.present.nonzero(as_tuple=True)
+        chosen = found.prototypes[image, classes].float(), classes, torch.tensor(batch.indices)[image.cpu()]
+        columns.append((*chosen, found.reliable[image, classes]))
+    return Prototypes(*(torch.cat(column).cpu() for column in zip(*columns)))
+
+
+def principal_plane(points: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (D,) of points (n, D) and their two main directions (D, 2): (x - mean) @ directions is 2-D.
+
+    The largest entry of each direction is positive, so that the same points give the same picture.
+    """
+    mean = points.mean(0)
+    directions = torch.linalg.svd(points - mean, full_matrices=False).Vh[:2].T  # (D, 2)
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    return mean, directions * largest.sign()
+
+
+def _at_size(label_map: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(label_map[:, None].float(), size, mode="nearest")[:, 0].long().cpu()
