@@ -1,19 +1,21 @@
 """Times a full training step of a preset, split by part, against one plain open_clip image-encoder forward in the same run.
 
-    python benchmarks/step.py --preset voc12 --data DIR [--precision bf16] [--threads 2]
+    python benchmarks/step.py --preset voc12 --threads 2 data.root=DIR clip.pretrained=null precision=bf16
 
-Weights are random where the preset's cannot be had (`--random-weights`): time does not depend on them.
+Weights may be random (`clip.pretrained=null`): time does not depend on them.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import tempfile
 
 import torch
 
 from vdalib import profiling
-from vdalib.config import Config
+from vdalib.clip.dense import patch_grid, position_embedding
+from vdalib.config import Config, parse_overrides
 from vdalib.data.loader import training_batches
 from vdalib.training import STAGES, Trainer
 
@@ -21,17 +23,12 @@ from vdalib.training import STAGES, Trainer
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="partworld")
-    parser.add_argument("--data")
-    parser.add_argument("--precision", default="no", choices=("no", "bf16", "fp16"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--random-weights", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    overrides = {"precision": given.precision}
-    overrides |= {"data.root": given.data} if given.data else {}
-    overrides |= {"clip.pretrained": None} if given.random_weights else {}
-    config = Config.from_preset(given.preset, overrides)
+    config = Config.from_preset(given.preset, parse_overrides(given.overrides))
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, folder)
@@ -40,7 +37,10 @@ def main() -> None:
         batches = training_batches(trainer.dataset, config, 0, 1, 0)
         batch = {name: value.to(trainer.device) for name, value in next(iter(batches)).items()}
         clip = trainer.clip
-        visual, images = clip.model.visual, (batch["images"] - clip.mean) / clip.std
+        images = (batch["images"] - clip.mean) / clip.std
+        visual = copy.deepcopy(clip.model.visual)
+        position = position_embedding(visual.positional_embedding, visual.grid_size, patch_grid(visual, images))
+        visual.positional_embedding = torch.nn.Parameter(position)
 
         def plain() -> None:
             with torch.no_grad(), trainer.accelerator.autocast():
@@ -48,7 +48,7 @@ def main() -> None:
 
         reference = profiling.seconds(plain, given.repeats)
         shape = tuple(images.shape)
-        print(f"{given.preset}, {config.clip.model}, images {shape}, precision {given.precision}, {given.threads} threads")
+        print(f"{given.preset}, {config.clip.model}, images {shape}, precision {config.precision}, {given.threads} threads")
         print(f"plain open_clip forward {reference:.3f} s; parts in s (ratio to it)\n")
         print(f"{'':<22}" + "".join(f"{stage:>20}" for stage in STAGES))
         columns = []

@@ -290,6 +290,14 @@ def test_pseudo_label_equals_the_annex(margin):
     assert ((found == 255).any() and not (found == 255).all()) if margin else not (found == 255).any()
 
 
+@pytest.mark.parametrize("cut", [0.3, 0.5, 0.8])
+def test_background_cut_is_the_cam_value_that_ties_with_background(cut):
+    ramp = torch.linspace(0, 1, 40).expand(1, 1, 24, 40)
+    images, labels = torch.zeros(1, 3, 24, 40), torch.ones(1, 1, dtype=torch.bool)
+    found = pseudo_label(ramp, labels, images, None, RefineConfig(par_iterations=0, background_cut=cut))
+    assert torch.equal(found == 1, ramp[:, 0] > cut)
+
+
 def test_pseudo_label_holds_only_background_and_the_classes_of_the_image():
     refined, images = scene()
     found = pseudo_label(refined + 5, LABELS, images, None, RefineConfig(par_iterations=2))

@@ -195,6 +195,14 @@ def test_segmentation_loss_weighs_background_and_foreground_half_each():
     assert losses.segmentation_loss(logits, target).item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_background_weight_is_the_share_of_the_backgrounds_mean():
+    logits = random(2, K + 1, 4, 5)
+    target = torch.randint(0, K + 1, (2, 4, 5), generator=torch.Generator().manual_seed(0))
+    pixels = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    expected = 0.8 * pixels[target == 0].mean() + 0.2 * pixels[target > 0].mean()
+    torch.testing.assert_close(losses.segmentation_loss(logits, target, 0.8), expected, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("label", [0, 2, 255])
 def test_segmentation_loss_is_finite_where_one_side_is_missing(label):
     logits, target = random(1, K + 1, 2, 2).requires_grad_(), torch.full((1, 2, 2), label)

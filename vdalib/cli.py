@@ -23,17 +23,15 @@ def prepare(config) -> None:
 
 def run(preset: str, run_dir: Path, data: str | None) -> None:
     """Execute the training and the evaluation notebook in `run_dir` and print the mIoU table."""
-    import papermill
-
     from vdalib.config import Config
+    from vdalib.headless import execute
 
     prepare(Config.from_preset(preset, {"data.root": data} if data else {}))
     run_dir.mkdir(parents=True, exist_ok=True)
     parameters = {"preset": preset, "run_dir": str(run_dir.resolve()), "data_root": data or ""}
     for name in ("02_staged_training", "05_evaluation"):
-        papermill.execute_notebook(
-            NOTEBOOKS / f"{name}.ipynb", run_dir / f"{name}.ipynb", parameters=parameters, kernel_name="python3", cwd=run_dir
-        )
+        print(f"{name}: running, the executed copy will be {run_dir / name}.ipynb", flush=True)
+        execute(NOTEBOOKS / f"{name}.ipynb", run_dir / f"{name}.ipynb", parameters, cwd=run_dir)
     metrics = json.loads((run_dir / "metrics.json").read_text())
     print(f"\n{'mIoU, %':<42}{'':>8}")
     for name, value in metrics["table"].items():

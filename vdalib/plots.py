@@ -94,13 +94,14 @@ def image_grid(
 
 
 def picture_table(
-    rows: Mapping[str, Sequence], titles: Sequence[str] = (), size: float = 1.6
+    rows: Mapping[str, Sequence], titles: Sequence[str] = (), size: float = 1.6, classes: Sequence[str] = ()
 ) -> tuple[Figure, np.ndarray]:
-    """Rows of pictures under column titles, the name of each row at its left."""
+    """Rows of pictures under column titles, the name of each row at its left, a legend of classes below."""
     pictures = [picture for row in rows.values() for picture in row]
     figure, axes = image_grid(pictures, titles, columns=len(pictures) // max(len(rows), 1), size=size)
     for axis, name in zip(axes[:, 0], rows):
         axis.text(-0.08, 0.5, name, transform=axis.transAxes, rotation=90, ha="right", va="center", fontsize=9)
+    _legend(figure, [Patch(color=class_colour(name), label=name) for name in classes], columns=10)
     return figure, axes
 
 
@@ -119,8 +120,7 @@ def mask_grid(
     handles = [Patch(color=class_colour(name), label=name) for name in names]
     if VOID in present:
         handles.append(Patch(facecolor=VOID_COLOUR, edgecolor="grey", label="void"))
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), fontsize=8)
+    _legend(figure, handles, columns=6)
     return figure, axes
 
 
@@ -149,7 +149,7 @@ def loss_curves(
                 axis.axvline(first, color="grey", linestyle=":", linewidth=1)
             place = {"transform": axis.get_xaxis_transform(), "rotation": 90, "va": "top", "fontsize": 7}
             axis.text(first, 0.98, name, color="dimgrey", **place)
-        axis.set(xlabel="step", ylabel=term)
+        axis.set(xlabel="step", ylabel=term, xlim=(rows[0]["step"], rows[-1]["step"]))
     return figure, axes
 
 
@@ -228,6 +228,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", facecolor="white")
+
+
+def _legend(figure: Figure, handles: Sequence, columns: int) -> None:
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), fontsize=8)
 
 
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:

@@ -182,11 +182,11 @@ def _embed_patches(visual: nn.Module, images: Tensor, grid: tuple[int, int]) -> 
     """Tokens before the first block, (B, 1+N, C); patch dropout is left out, since every patch is wanted."""
     patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, N, C)
     cls = visual.class_embedding.expand(len(images), 1, -1)
-    position = _position_embedding(visual.positional_embedding, tuple(visual.grid_size), grid)
+    position = position_embedding(visual.positional_embedding, tuple(visual.grid_size), grid)
     return visual.ln_pre(torch.cat([cls, patches], dim=1) + position)
 
 
-def _position_embedding(position: Tensor, native: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def position_embedding(position: Tensor, native: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """(1+n, C) for the native grid -> (1+N, C) for `grid`, as open_clip resizes it when it loads weights."""
     if grid == native:
         return position

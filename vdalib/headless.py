@@ -1,0 +1,34 @@
+"""Notebooks run as programs: papermill, with parameters checked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+
+def execute(notebook: str | Path, output: str | Path, parameters: Mapping[str, Any], cwd: str | Path) -> None:
+    """Run a notebook from top to bottom in `cwd` and write the executed copy to `output`.
+
+    Raises ValueError for parameters that the notebook's `parameters` cell does not have (papermill would
+    ignore them), papermill.PapermillExecutionError where a cell fails; the copy is written in that case, too.
+    """
+    import papermill
+
+    require_known(notebook, parameters)
+    papermill.execute_notebook(
+        notebook, output, dict(parameters), kernel_name="python3", cwd=cwd, progress_bar=False
+    )
+
+
+def require_known(notebook: str | Path, parameters: Mapping[str, Any]) -> None:
+    """ValueError for a parameter that the notebook does not have, with the nearest that it has."""
+    import papermill
+
+    known = papermill.inspect_notebook(str(notebook))
+    for name in parameters:
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0)
+            hint = f"the nearest known one is '{near[0]}'" if near else "it has no cell tagged `parameters`"
+            raise ValueError(f"{Path(notebook).name}: unknown parameter '{name}'; {hint}")
