@@ -170,3 +170,27 @@ def test_latent_scatter_draws_points_centres_and_attributes():
 def test_figures_have_a_white_ground_for_dark_mode():
     figure, _ = plots.image_grid([np.zeros((4, 4, 3))])
     assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+
+
+def test_picture_table_names_rows_columns_and_classes():
+    rows = {"image": [np.zeros((4, 4, 3))] * 3, "truth": [np.ones((4, 4, 3))] * 3}
+    figure, axes = plots.picture_table(rows, ["a", "b", "c"], classes=("cat", "dog"))
+    assert axes.shape == (2, 3)
+    assert [axis.texts[0].get_text() for axis in axes[:, 0]] == ["image", "truth"]
+    assert [axis.get_title() for axis in axes[0]] == ["a", "b", "c"]
+    np.testing.assert_array_equal(axes[1, 2].images[0].get_array(), np.ones((4, 4, 3)))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cat", "dog"]
+    with pytest.raises(ValueError, match="images: found none"):
+        plots.picture_table({})
+
+
+def test_markdown_table_aligns_and_rounds():
+    table = plots.markdown_table(["row", "mIoU"], [["text", 51.26], ["seeds", 3]])
+    assert table.splitlines() == ["| row | mIoU |", "| :-- | --: |", "| text | 51.3 |", "| seeds | 3 |"]
+
+
+def test_figures_are_saved_into_new_folders_and_whole(tmp_path):
+    figure, _ = plots.image_grid([np.zeros((4, 4, 3))])
+    plots.save_figure(figure, tmp_path / "figures" / "a.png")
+    assert matplotlib.image.imread(tmp_path / "figures" / "a.png").ndim == 3
+    assert [file.name for file in (tmp_path / "figures").iterdir()] == ["a.png"]

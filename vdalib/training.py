@@ -132,8 +132,7 @@ class Trainer:
 
     def stage(self, step: int) -> int:
         """0, 1 or 2: which of STAGES the step belongs to."""
-        schedule = self.config.schedule
-        return (step >= schedule.segmenter_steps) + (step >= schedule.segmenter_steps + schedule.inter_steps)
+        return sum(step >= end for end in self.config.schedule.stage_ends[:2])
 
     @property
     def needs_mixture(self) -> bool:
@@ -149,7 +148,6 @@ class Trainer:
         batches = training_batches(
             self.dataset, self.config, self.step, self.accelerator.num_processes, self.accelerator.process_index
         )
-        stage_ends = {schedule.segmenter_steps, schedule.segmenter_steps + schedule.inter_steps, total}
         stop = total if until is None else min(until, total)
         bar = tqdm(total=total, initial=self.step, unit="step", disable=not self.accelerator.is_main_process)
         pending, started = [], time.perf_counter()
@@ -158,7 +156,7 @@ class Trainer:
             pending.append((self.step, self.train_step(batch)))
             self.step += 1
             bar.update()
-            at_checkpoint = self.step in stage_ends or self.step % schedule.checkpoint_every == 0
+            at_checkpoint = self.step in schedule.stage_ends or self.step % schedule.checkpoint_every == 0
             if len(pending) == 10 or at_checkpoint or self.step == stop:
                 elapsed, started = time.perf_counter() - started, time.perf_counter()
                 self._log(pending, len(pending) * schedule.batch_size / elapsed, bar)

@@ -1,0 +1,101 @@
+"""Every tracked notebook is a test case: it is clean, and it runs from top to bottom on the smoke preset."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from vdalib.headless import execute, require_known
+
+ROOT = Path(__file__).parents[1]
+SMOKE = {"preset": "partworld-smoke", "seed": 1}
+PARAMETERS = {"02_staged_training": SMOKE, "05_evaluation": SMOKE}  # run_dir is added
+KNOWN_TAGS = {"parameters", "nbval-ignore-output"}
+MACHINE_PATH = re.compile(r"(?<![\w.])(/(work|root|tmp|home|Users|mnt)/|[A-Z]:\\\\)")
+SIZE_CAP = 1_500_000  # bytes
+pytestmark = pytest.mark.skipif(not (ROOT / "notebooks").exists(), reason="not a source checkout")
+
+
+def tracked_notebooks():
+    listed = subprocess.run(
+        ["git", "ls-files", "notebooks/*.ipynb"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    return [ROOT / name for name in listed] or sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+every_notebook = pytest.mark.parametrize("path", tracked_notebooks(), ids=lambda path: path.stem)
+
+
+def texts(value, key=""):
+    """All strings of a notebook but the pictures."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from texts(part, name)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts(part, key)
+    elif isinstance(value, str) and not key.startswith("image/"):
+        yield value
+
+
+@every_notebook
+def test_notebook_is_clean(path):
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    assert book.metadata.kernelspec.name == "python3"
+    ids = [cell.get("id") for cell in book.cells]
+    assert None not in ids and len(set(ids)) == len(ids)
+    tags = [tag for cell in book.cells for tag in cell.metadata.get("tags", ())]
+    assert tags.count("parameters") == 1
+    assert set(tags) <= KNOWN_TAGS
+    assert path.stat().st_size <= SIZE_CAP
+    for text in texts(json.loads(path.read_text(encoding="utf-8"))):
+        found = MACHINE_PATH.search(text)
+        assert not found, f"{path.name}: a path of some machine: ...{text[max(found.start() - 40, 0) :][:100]}..."
+
+
+@every_notebook
+def test_notebook_was_executed_in_order_and_without_errors(path):
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {output.get("name", output.output_type) for cell in cells for output in cell.outputs}
+    assert not kinds & {"error", "stderr"}
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """One run directory for all notebooks: the first trains, the others find the run."""
+    return tmp_path_factory.mktemp("notebooks") / "run"
+
+
+@every_notebook
+def test_notebook_runs_headless_from_another_folder(path, run_dir, monkeypatch):
+    assert path.stem in PARAMETERS, f"{path.name}: give it smoke parameters in this file"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    executed = run_dir.parent / path.name
+    execute(path, executed, PARAMETERS[path.stem] | {"run_dir": str(run_dir)}, cwd=run_dir.parent)
+    outputs = [o for cell in nbformat.read(executed, as_version=4).cells for o in cell.get("outputs", ())]
+    warned = [o.text for o in outputs if o.get("name") == "stderr"]
+    assert not warned, f"{executed}: writes to stderr: {warned[0][:300]}"
+    assert any("image/jpeg" in o.get("data", {}) for o in outputs)
+    if path.stem == "05_evaluation":
+        measured = json.loads((run_dir / "metrics.json").read_text())
+        assert {"table", "per_class"} == set(measured)
+        assert len(list((run_dir / "masks").glob("val_*.png"))) == 6
+
+
+def test_misspelt_parameters_are_refused_before_anything_starts(tmp_path):
+    path = ROOT / "notebooks" / "02_staged_training.ipynb"
+    with pytest.raises(ValueError, match=r"02_staged_training.ipynb: unknown parameter 'presett'; .*'preset'"):
+        execute(path, tmp_path / "out.ipynb", {"presett": "voc12"}, cwd=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("a = 1")])
+    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, tmp_path / "plain.ipynb")
+    with pytest.raises(ValueError, match="plain.ipynb: unknown parameter 'a'; it has no cell tagged"):
+        require_known(tmp_path / "plain.ipynb", {"a": 2})
