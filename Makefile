@@ -23,13 +23,13 @@ run: $(VENV)/installed
 	$(BIN)/python -m vdalib run --preset $(PRESET) --run-dir $(RUN) $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 clip: $(VENV)/installed
 	$(BIN)/python -m vdalib pretrain-clip
 
 benchmark: $(VENV)/installed
-	$(BIN)/python benchmarks/step.py --preset $(PRESET)
+	$(BIN)/python benchmarks/step.py --preset $(PRESET) $(if $(DATA),data.root=$(DATA))
 
 clean:
 	rm -rf $(VENV) runs
