@@ -47,4 +47,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     torch.set_grad_enabled(False)
     samples(ROOT / "data" / "partworld" / "samples.jpg")
-    result(given.run, ROOT / "notebooks" / "figures" / "result.png")
+    result(given.run, ROOT / "notebooks" / "figures" / "result.jpg")
