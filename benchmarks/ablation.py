@@ -28,6 +28,11 @@ MEASURES = {
 RESULTS = Path(__file__).with_suffix(".json")
 ROWS: dict[str, dict] = {
     "text template only": {"assembly.fusion": False, "assembly.enhancement": False},
+    "text template only, its best cut": {
+        "assembly.fusion": False,
+        "assembly.enhancement": False,
+        "refine.background_cut": 0.6,
+    },
     "+ VDAF": {"assembly.enhancement": False},
     "+ DSE": {"assembly.fusion": False},
     "all but the reliable filter": {"assembly.reliable_filter": False},
