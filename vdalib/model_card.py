@@ -107,7 +107,7 @@ def write_card(folder: Path, size: int = 250) -> dict[str, float]:
     teacher = sum(row["phase"] == "teacher" for row in rows)
     steps = [{**row, "step": row["step"] + settings["teacher_steps"] * (i >= teacher)} for i, row in enumerate(rows)]
     stages = {"teacher": 0, "student": settings["teacher_steps"]}
-    figure, _ = plots.loss_curves(steps, ("loss", "patches", "image"), stages)
+    figure, _ = plots.loss_curves(steps, ("loss", "patches", "image"), stages, window=3)
     figure.savefig(folder / "loss_curve.png", dpi=80, bbox_inches="tight")
     clip = load_small_clip(folder).model
     card = CARD.format(
