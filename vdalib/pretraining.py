@@ -32,8 +32,7 @@ from vdalib.clip.text import ReducedTokenizer, reduced_vocabulary
 from vdalib.data.partworld import COLOURS, PARTS, SCENES, TEMPLATES, PartWorld
 from vdalib.io import atomic_path
 
-KINDS = ("class", "coloured class", "part of class", "scene")
-KIND_WEIGHTS = (1.0, 0.5, 0.5, 0.25)
+KIND_WEIGHTS = (1.0, 0.5, 0.5, 0.25)  # of classes, coloured classes, parts of classes, scenes
 PATCH = 8
 MODEL = {
     "embed_dim": 128,
