@@ -1,7 +1,9 @@
 # Two commands matter: `make run` and `make test`. Both make their own virtual environment first.
+# Your own pictures: make run PRESET=folder DATA=DIR; settings by SET="data.on_bad_image=skip seed=1".
 PYTHON ?= python3
 PRESET ?= partworld
 DATA   ?=
+SET    ?=
 RUN    ?= runs/$(PRESET)
 
 # glibc would hand every large tensor back to the kernel and fault it in again.
@@ -12,7 +14,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 VENV := .venv
 BIN  := $(VENV)/bin
 
-.PHONY: run test clip benchmark clean
+.PHONY: run notebooks lab test clip benchmark clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,7 +22,13 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 run: $(VENV)/installed
-	$(BIN)/python -m vdalib run --preset $(PRESET) --run-dir $(RUN) $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m vdalib run --preset $(PRESET) --run-dir "$(RUN)" $(if $(DATA),--data "$(DATA)") $(SET)
+
+notebooks: $(VENV)/installed
+	$(BIN)/python -m vdalib notebooks
+
+lab: $(VENV)/installed
+	$(BIN)/jupyter lab notebooks
 
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile

@@ -7,8 +7,8 @@ import yaml
 from vdalib.config import ClipConfig, Config, ScheduleConfig, SegmenterConfig, parse_overrides, preset_names
 
 
-def test_the_four_presets_are_there_and_survive_dict_and_yaml(tmp_path):
-    assert set(preset_names()) == {"partworld", "partworld-smoke", "voc12", "coco14"}
+def test_the_presets_are_there_and_survive_dict_and_yaml(tmp_path):
+    assert set(preset_names()) == {"partworld", "partworld-smoke", "voc12", "coco14", "folder"}
     for name in preset_names():
         config = Config.from_preset(name)
         assert config.preset == name
@@ -41,6 +41,20 @@ def test_overrides_win_over_the_preset_and_are_typed():
     assert config.seed == 3
     scale = Config.from_preset("voc12", {"data.scale": [1, 2]}).data.scale
     assert scale == (1.0, 2.0) and all(isinstance(value, float) for value in scale)
+
+
+def test_settings_per_class_are_checked_and_survive_yaml(tmp_path):
+    config = Config.from_preset("folder", {"clip.synonyms": {"cat": ["kitten", "puss"]}, "data.colours": {"St. B": "#ff0000"}})
+    assert config.clip.synonyms == {"cat": ("kitten", "puss")}
+    assert config.clip.words(["cat", "sea_lion"]) == [("cat", "kitten", "puss"), ("sea lion",)]
+    config.save(tmp_path / "config.yaml")
+    assert Config.from_preset(tmp_path / "config.yaml") == config
+    with pytest.raises(ValueError, match="clip.synonyms.cat: expected a list, got 'kitten'"):
+        Config.from_preset("folder", {"clip.synonyms": {"cat": "kitten"}})
+    with pytest.raises(ValueError, match="data.colours: expected a mapping, got 3"):
+        Config.from_preset("folder", {"data.colours": 3})
+    with pytest.raises(ValueError, match="data.colours: expected str, got 7"):
+        Config.from_preset("folder", {"data.colours": {7: "#ff0000"}})
 
 
 def test_command_line_words_become_overrides():
@@ -89,6 +103,7 @@ def test_a_file_may_start_from_a_preset(tmp_path):
             {"data.train_size": 5, "data.name": "voc12"},
             "data.train_size: data.name 'voc12' has no size to choose",
         ),
+        ({"data.size": 448}, "data.size: images of data.name 'partworld' are taken as they are; leave it null"),
         ({"inference.scales": []}, "inference.scales: expected at least one scale"),
         ({"inference.scales": 1.0}, "inference.scales: expected a list, got 1.0"),
         ({"segmenter.heads": 7}, "segmenter.heads: 7 heads do not divide segmenter.width"),
@@ -119,7 +134,7 @@ def test_wrong_files_are_refused_by_their_path(tmp_path, text, message):
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(FileNotFoundError, match="neither a YAML file nor a preset .*partworld-smoke, voc12"):
+    with pytest.raises(FileNotFoundError, match="neither a YAML file nor a preset .*folder, partworld, partworld-smoke, voc12"):
         Config.from_preset("voc21")
 
 

@@ -159,6 +159,19 @@ def test_every_part_lies_inside_its_object(world):
             assert {PARTS[p - 1][0] for p in ids} == {thing.class_name}
 
 
+def test_steps_end_in_the_image_and_name_every_part_that_was_drawn(world):
+    for i in range(20):
+        names, images, parts = zip(*world.steps(i))
+        assert names[:3] == ("scene", "distractors", "texture") and names[-1] == "grain"
+        assert not parts[2].any(), "no part before the first object"
+        assert np.array_equal(images[-1], world.render(i).image)
+        assert np.array_equal(parts[-1], world.part_mask(i))
+        for earlier, later in itertools.pairwise(parts[2:]):
+            assert not (earlier.astype(bool) & ~later.astype(bool)).any(), "what is covered stays covered"
+        drawn = {f"{thing.class_name}: {part}" for thing in world.factors(i).objects for part in thing.part_colours}
+        assert set(names[3:-1]) == drawn
+
+
 def test_factors_are_complete_and_agree_with_the_masks(world):
     for i in range(150):
         drawn, labels = world.render(i), world[i].labels

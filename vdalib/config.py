@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -44,6 +44,10 @@ class DataConfig(Section):
     crop: Count = 96  # px, a multiple of CLIP's patch size
     scale: tuple[Positive, Positive] = (0.5, 2.0)  # random scaling, times the image's own size [A]
     workers: Steps = 0  # processes that load images
+    size: Count | None = None  # folder: px, larger images are shrunk to about size x size; None = as they are
+    on_bad_image: Literal["error", "skip"] = "error"  # what preparation does with images that cannot be read
+    classes: tuple[str, ...] | None = None  # folder: filled in by the prepared folder, in the order of the label maps
+    colours: dict[str, str] = field(default_factory=dict)  # folder: #rrggbb of each class, filled in likewise
 
     def _check(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -51,6 +55,8 @@ class DataConfig(Section):
         for name in ("train_size", "val_size"):
             if getattr(self, name) is not None and self.name != "partworld":
                 raise ValueError(f"data.{name}: data.name {self.name!r} has no size to choose; leave it null")
+        if self.size is not None and self.name != "folder":
+            raise ValueError(f"data.size: images of data.name {self.name!r} are taken as they are; leave it null")
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,11 @@ class ClipConfig(Section):
     affinity_blocks: Count = 6
     templates: tuple[str, ...] = ("a clean origami {}.",)
     background_prompts: tuple[str, ...] = ("sky", "water", "grass", "road", "room", "sand")
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words for its prompts [R]
+
+    def words(self, class_names: Sequence[str]) -> list[tuple[str, ...]]:
+        """What each class is called in its prompts: its name, underscores as spaces, and its synonyms."""
+        return [tuple(dict.fromkeys((name.replace("_", " "), *self.synonyms.get(name, ())))) for name in class_names]
 
     def _check(self) -> None:
         if not self.templates or not self.background_prompts:
@@ -105,6 +116,7 @@ class MixtureConfig(Section):
     """The hierarchical mixture in latent space and how it is fitted (method.md sec. 5)."""
 
     attributes: Count = 8
+    patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
     offset_scale: Positive = 0.1  # [R] initial spread of attribute offsets, latent units
     batch_size: Annotated[int, Range(at_least=2)] = 16  # reliable prototypes per INN step [N]
     learning_rate: Positive = 2e-4  # of the INN

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 def execute(notebook: str | Path, output: str | Path, parameters: Mapping[str, Any], cwd: str | Path) -> None:
@@ -22,13 +25,26 @@ def execute(notebook: str | Path, output: str | Path, parameters: Mapping[str, A
     )
 
 
-def require_known(notebook: str | Path, parameters: Mapping[str, Any]) -> None:
-    """ValueError for a parameter that the notebook does not have, with the nearest that it has."""
+def defaults(notebook: str | Path) -> dict[str, Any]:
+    """The parameters of a notebook's `parameters` cell with their default values (None where not a literal)."""
     import papermill
 
-    known = papermill.inspect_notebook(str(notebook))
-    for name in parameters:
+    found = papermill.inspect_notebook(str(notebook))
+    return {name: _literal(parameter["default"]) for name, parameter in found.items()}
+
+
+def require_known(notebook: str | Path, names: Iterable[str]) -> None:
+    """ValueError for a parameter that the notebook does not have, with the nearest that it has."""
+    known = defaults(notebook)
+    for name in names:
         if name not in known:
             near = get_close_matches(name, known, n=1, cutoff=0)
             hint = f"the nearest known one is '{near[0]}'" if near else "it has no cell tagged `parameters`"
             raise ValueError(f"{Path(notebook).name}: unknown parameter '{name}'; {hint}")
+
+
+def _literal(source: str) -> Any:
+    try:
+        return ast.literal_eval(source)
+    except (ValueError, SyntaxError):
+        return None

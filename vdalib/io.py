@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that takes its place when the block ends well.
 
     A reader sees the old file or the new one and never a part. The folder is made where it is missing. When
-    the block raises, the temporary file is removed and the old one stays.
+    the block raises, the temporary file is removed and the old one stays. An OSError of the system (no space,
+    no permission) is raised again with the name of the file and the cure.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        about = (None, str(temporary), *map(str, path.parents))
+        if error.errno is None or error.filename not in about:  # a library's, or another file's
+            raise
+        cure = "nothing was written there; make room, or choose a folder that can be written"
+        raise OSError(error.errno, f"{error.strerror} ({cure})", str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may not exist
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -31,7 +31,7 @@ class PseudoLabeller:
 
     def __init__(self, clip: FrozenCLIP, class_names: tuple[str, ...], config: Config):
         self.clip, self.config = clip, config
-        self.class_text = clip.text_prototypes(class_names)  # (K, D)
+        self.class_text = clip.text_prototypes(config.clip.words(class_names))  # (K, D)
         self.background_text = clip.text_prototypes(config.clip.background_prompts)  # (N, D)
 
     def prototypes(self, features: DenseFeatures, logits: Tensor, labels: Tensor) -> ImagePrototypes:

@@ -79,6 +79,8 @@ def plain(value: Any) -> Any:
     """The inverse of `build`: nested dictionaries with lists for tuples, fit for YAML and JSON."""
     if isinstance(value, Section):
         return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -138,6 +140,10 @@ def _checked(value: Any, annotation: Any, name: str) -> Any:
         return value
     if origin is tuple:
         return _checked_tuple(value, arguments, name)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name}: expected a mapping, got {value!r}")
+        return {_checked(key, arguments[0], name): _checked(item, arguments[1], f"{name}.{key}") for key, item in value.items()}
     if annotation is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)  # YAML reads 1e-4 as a string

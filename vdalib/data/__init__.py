@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vdalib.config import DataConfig
+from dataclasses import replace
 
-_KNOWN = ("partworld", "voc12")
+from vdalib.config import Config, DataConfig
 
 
 def build_dataset(config: DataConfig, split: str, seed: int = 0):
@@ -12,20 +12,24 @@ def build_dataset(config: DataConfig, split: str, seed: int = 0):
 
     It has `class_names`, `len`, `[i]` -> Sample and, for evaluation only, `mask(i)` -> uint8 (H, W).
 
-    Raises ValueError where the data set is not known here or its root is not given.
+    Raises ValueError where its root is not given.
     """
     if config.name == "partworld":
         from vdalib.data.partworld import PartWorld
 
         sizes = {config.train_split: config.train_size, config.val_split: config.val_size}
         return PartWorld(split, seed, sizes.get(split))
-    _require_known(config)
+    _require_root(config)
+    if config.name == "coco14":
+        from vdalib.data.coco import COCOSegmentation
+
+        return COCOSegmentation(config.root, split, config.labels)
+    if config.name == "folder":
+        from vdalib.data.folder import TaggedFolder
+
+        return TaggedFolder(config.root, config.labels, config.size)
     from vdalib.data.voc import VOCSegmentation
 
-    if config.root is None:
-        raise ValueError(
-            f"data.root: data set {config.name!r} needs its folder, for example .../VOCdevkit/VOC2012"
-        )
     return VOCSegmentation(config.root, split, config.labels)
 
 
@@ -35,12 +39,56 @@ def class_names(config: DataConfig) -> tuple[str, ...]:
         from vdalib.data.partworld import CLASSES
 
         return CLASSES
-    _require_known(config)
+    if config.name == "coco14":
+        from vdalib.data.coco import COCO_CLASSES
+
+        return COCO_CLASSES
+    if config.name == "folder":
+        if config.classes is None:
+            raise ValueError("data.classes: a folder's are known when it is prepared; see vdalib.data.completed")
+        return config.classes
     from vdalib.data.voc import VOC_CLASSES
 
     return VOC_CLASSES
 
 
-def _require_known(config: DataConfig) -> None:
-    if config.name not in _KNOWN:
-        raise ValueError(f"data.name: no reader for {config.name!r} yet (known: {', '.join(_KNOWN)})")
+def prepare(config: DataConfig, download: bool = False) -> None:
+    """Make a data set ready for training: verify it, write its label files, with `download` get what is missing.
+
+    Raises FileNotFoundError that lists what is missing, ValueError for what is wrong.
+    """
+    if config.name == "partworld":  # drawn, not read
+        return
+    _require_root(config)
+    if config.name == "folder":
+        from vdalib.data.folder import prepare_folder, summary
+
+        print(summary(prepare_folder(config.root, config.labels, config.on_bad_image)), flush=True)
+        return
+    if config.name == "coco14":
+        from vdalib.data.coco_preparation import prepare as prepare_files
+    else:
+        from vdalib.data.voc_preparation import prepare as prepare_files
+    prepare_files(config, download)
+
+
+def completed(config: Config) -> Config:
+    """The settings with what only a prepared folder knows, so that a run needs no data to be used.
+
+    Classes and colours, their synonyms and, where classes.yaml has some, background prompts; other data sets'
+    settings are complete as they are. Raises what `vdalib.data.folder.read_prepared` raises.
+    """
+    if config.data.name != "folder":
+        return config
+    from vdalib.data.folder import read_prepared
+
+    _require_root(config.data)
+    known = read_prepared(config.data.root, config.data.labels)
+    background = known["background"] or config.clip.background_prompts
+    clip = replace(config.clip, synonyms=config.clip.synonyms | known["synonyms"], background_prompts=background)
+    return replace(config, clip=clip, data=replace(config.data, classes=known["classes"], colours=known["colours"]))
+
+
+def _require_root(config: DataConfig) -> None:
+    if config.root is None:
+        raise ValueError(f"data.root: data set {config.name!r} needs its folder; give it by --data DIR or data.root=DIR")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from torchvision import tv_tensors
 
 from vdalib.io import atomic_path
 
 VOID = 255
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of the images that a folder is searched for
 
 
 def voc_palette() -> np.ndarray:
@@ -27,24 +30,59 @@ def voc_palette() -> np.ndarray:
     return palette
 
 
-def read_image(path: str | Path) -> tv_tensors.Image:
-    """An RGB image, uint8 (3, H, W). Raises ValueError naming the file where it cannot be decoded."""
+def read_image(path: str | Path, upright: bool = False, size: int | None = None) -> tv_tensors.Image:
+    """An RGB image, uint8 (3, H, W), of any mode: 16 bits are scaled to 8, transparency shows white ground.
+
+    upright: turn it as its EXIF orientation says; not where masks were drawn on the pixels as stored.
+    size: px, shrink larger images to about size x size pixels, the aspect kept; None = as it is.
+    Raises ValueError naming the file where it cannot be decoded or has more pixels than Pillow deems safe,
+    FileNotFoundError where there is none.
+    """
     try:
         with Image.open(path) as file:
-            return tv_tensors.Image(file.convert("RGB"))
+            if file.width * file.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError(f"{file.width} x {file.height} pixels")
+            file.draft(None, _shrunk(file.size, size))  # JPEG decodes to a half, a quarter or an eighth much faster
+            image = _as_rgb(ImageOps.exif_transpose(file) if upright else file)
+            shape = _shrunk(image.size, size)
+            if shape != image.size:
+                image = image.resize(shape, Image.Resampling.BICUBIC, reducing_gap=3.0)
+            return tv_tensors.Image(image)
     except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:  # PIL raises each of them for broken files
-        raise ValueError(
-            f"{path}: cannot be decoded as an image ({error}); replace the file or take it out of the split"
-        ) from error
+        raise FileNotFoundError(f"{path}: no such image; put it there or take it out of the list") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        most = f"{Image.MAX_IMAGE_PIXELS / 1e6:.0f} million"
+        raise ValueError(f"{path}: too large to be safe ({error}; at most {most}); scale it down or take it out") from None
+    except Exception as error:  # PIL raises a dozen kinds for broken files
+        reason = "its content has no known image format" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{path}: cannot be decoded as an image ({reason}); replace the file or take it out") from error
 
 
-def read_mask(path: str | Path, num_classes: int) -> np.ndarray:
+def _shrunk(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
+    """(width, height) with an area of about size^2 where it is larger, else as it is."""
+    factor = min(1.0, size / math.sqrt(shape[0] * shape[1])) if size else 1.0
+    return tuple(max(round(side * factor), 1) for side in shape)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits per channel")
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("32-bit pixels have no known range; save it with 8 or 16 bits per channel")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        ground = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def read_mask(path: str | Path, num_classes: int, image: str | Path | None = None) -> np.ndarray:
     """A label map, uint8 (H, W): 0 background, 1..num_classes, 255 void, from a palette, grey or RGB PNG.
 
-    Palette and grey files hold the values themselves, RGB files VOC's colours. Raises ValueError naming the
-    file and what it holds.
+    Palette and grey files hold the values themselves, RGB files VOC's colours. image: the file whose size the
+    mask must have. Raises ValueError naming the file and what it holds.
     """
     try:
         with Image.open(path) as file:
@@ -52,7 +90,7 @@ def read_mask(path: str | Path, num_classes: int) -> np.ndarray:
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be decoded as a mask ({error})") from error
+        raise ValueError(f"{path}: cannot be decoded as a mask ({error}); replace the file") from error
     if mode == "RGB":
         mask = _from_colours(pixels, path)
     elif mode in ("P", "L"):
@@ -62,16 +100,32 @@ def read_mask(path: str | Path, num_classes: int) -> np.ndarray:
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     unknown = values[(values > num_classes) & (values != VOID)]
     if len(unknown):
-        raise ValueError(f"{path}: label {unknown[0]} in a mask, expected 0..{num_classes} or {VOID} (void)")
+        y, x = np.argwhere(mask == unknown[0])[0]
+        raise ValueError(
+            f"{path}: label {unknown[0]} in a mask (row {y}, column {x}), expected 0..{num_classes} or {VOID} "
+            "(void); is it of another data set? Correct the file or replace it"
+        )
+    if image is not None:
+        size = tuple(read_image(image).shape[-2:])
+        if size != mask.shape:
+            raise ValueError(
+                f"{path}: size {mask.shape[::-1]}, but its image {image} has {size[::-1]} (width, height); replace "
+                "the one that is wrong"
+            )
     return mask
 
 
-def save_mask(path: str | Path, mask: np.ndarray) -> None:
-    """Write a label map (H, W) of 0..255 as a PNG with VOC's palette, atomically; `read_mask` reads it."""
+def save_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None, note: str = "") -> None:
+    """Write a label map (H, W) of 0..255 as a PNG, atomically; `read_mask` reads it.
+
+    path: its suffix becomes .png. palette: uint8 (256, 3); None = VOC's. note: kept as the file's comment.
+    """
     image = Image.fromarray(np.asarray(mask, np.uint8))
-    image.putpalette(voc_palette().tobytes())
+    image.putpalette((voc_palette() if palette is None else palette).tobytes())
+    comment = PngInfo()
+    comment.add_text("Comment", note)
     with atomic_path(Path(path).with_suffix(".png")) as temporary:
-        image.save(temporary)
+        image.save(temporary, pnginfo=comment if note else None)
 
 
 def _from_colours(pixels: np.ndarray, path: str | Path) -> np.ndarray:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import Dataset
 
-from vdalib.data.images import VOID, read_image, read_mask
-from vdalib.data.sample import Sample
-from vdalib.io import write_json
+from vdalib.data.images import VOID, read_mask
+from vdalib.data.labels import LabelledImages, read_labels, write_labels
 
 # Names as prompts: VOC's files say diningtable, pottedplant and tvmonitor.
 VOC_CLASSES: tuple[str, ...] = (
@@ -21,74 +19,72 @@ VOC_CLASSES: tuple[str, ...] = (
     "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train",
     "tv monitor",
 )  # fmt: skip
+UNLABELLED = "test"  # VOC publishes neither labels nor masks of this split
+OWN_MASKS, AUGMENTED_MASKS = "SegmentationClass", "SegmentationClassAug"
 _INDEX = {name.replace(" ", ""): index for index, name in enumerate(VOC_CLASSES)}
-_MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
 
-class VOCSegmentation(Dataset):
+class VOCSegmentation(LabelledImages):
     """A split of VOC 2012: JPEGImages, SegmentationClass(Aug), ImageSets/Segmentation/{split}.txt.
 
     root:   the folder VOC2012, or one that holds VOCdevkit/VOC2012.
     labels: the folder of labels_{split}.json as `prepare_labels` writes it; None = root. Image-level labels
-            come from this file only.
+            come from this file only; of "test", which has none, they are all False.
 
-    `[i]` gives a Sample; `mask` is for evaluation. Raises FileNotFoundError for what is missing, ValueError
-    for what is wrong.
+    Raises FileNotFoundError for what is missing, ValueError for what is wrong.
     """
 
-    class_names: tuple[str, ...] = VOC_CLASSES
+    class_names = VOC_CLASSES
 
     def __init__(self, root: str | Path, split: str, labels: str | Path | None = None) -> None:
         self.root, self.split = voc_folder(root), split
-        self.names = read_split(self.root, split)
-        self.labels = _read_labels(label_file(labels or self.root, split), self.names, self.root, split)
+        names = read_split(self.root, split)
+        if split == UNLABELLED:
+            super().__init__(names, torch.zeros(len(names), len(VOC_CLASSES), dtype=torch.bool))
+            return
+        cure = f"make it with `python -m vdalib prepare voc12 --root {root}{f' --labels {labels}' if labels else ''}`"
+        super().__init__(*read_labels(labels or self.root, split, VOC_CLASSES, cure, names))
 
-    def __len__(self) -> int:
-        return len(self.names)
+    def image_path(self, name: str) -> Path:
+        return self.root / "JPEGImages" / f"{name}.jpg"
 
-    def __getitem__(self, i: int) -> Sample:
-        name = self.names[i]
-        return Sample(read_image(self.root / "JPEGImages" / f"{name}.jpg"), self.labels[i].clone(), name)
-
-    def mask(self, i: int) -> np.ndarray:
-        """uint8 (H, W): 0 background, class index + 1 elsewhere, 255 void. Evaluation only."""
-        name = self.names[i]
-        path = _mask_path(self.root, name)
+    def mask_path(self, name: str) -> Path:
+        """VOC's own mask, which the benchmark is measured with, and where it has none SBD's."""
+        path = find_mask(self.root, name)
         if path is None:
-            raise FileNotFoundError(f"no mask {name}.png in {self.root}/{' or '.join(_MASK_FOLDERS)}")
-        mask = read_mask(path, len(VOC_CLASSES))
-        with Image.open(self.root / "JPEGImages" / f"{name}.jpg") as image:
-            if image.size != mask.shape[::-1]:
-                raise ValueError(
-                    f"{path}: size {mask.shape[::-1]}, but its image has {image.size} (width, height)"
-                )
-        return mask
+            cure = "VOC publishes none of test" if self.split == UNLABELLED else "see `python -m vdalib prepare voc12`"
+            raise FileNotFoundError(f"no mask {name}.png in {self.root}/{OWN_MASKS} or {AUGMENTED_MASKS}; {cure}")
+        return path
 
 
-def prepare_labels(root: str | Path, split: str, out: str | Path | None = None) -> Path:
+def prepare_labels(
+    root: str | Path, split: str, out: str | Path | None = None, skipped: Mapping[str, str] | None = None
+) -> Path:
     """Write the image-level labels of a split to {out}/labels_{split}.json before training; returns its path.
 
     They come from Annotations/*.xml and, for an image that has none, from the classes in its mask. out: a
-    folder, for where the root cannot be written; None = root. Raises FileNotFoundError for an image with
-    neither, ValueError for a broken annotation.
+    folder, for where the root cannot be written; None = root. skipped: image name -> why the split does without
+    it. Raises FileNotFoundError for an image with neither, ValueError for a broken annotation.
     """
     folder = voc_folder(root)
-    labels, from_masks = {}, 0
+    labels, from_masks, skipped = {}, 0, {**(skipped or {})}
     for name in read_split(folder, split):
+        if name in skipped:
+            continue
         annotation = folder / "Annotations" / f"{name}.xml"
         if annotation.exists():
             indices = _annotated_classes(annotation)
-        elif mask := _mask_path(folder, name):
+        elif mask := find_mask(folder, name):
             values = np.unique(read_mask(mask, len(VOC_CLASSES)))
             indices = {int(value) - 1 for value in values if value not in (0, VOID)}
             from_masks += 1
         else:
-            places = ", ".join(str(folder / place) for place in ("Annotations", *_MASK_FOLDERS))
-            raise FileNotFoundError(f"{name}: neither annotation nor mask, looked in {places}")
+            places = ", ".join(str(folder / place) for place in ("Annotations", OWN_MASKS, AUGMENTED_MASKS))
+            raise FileNotFoundError(
+                f"{name}: neither annotation nor mask, looked in {places}; get one or take the image out of {split}.txt"
+            )
         labels[name] = [VOC_CLASSES[index] for index in sorted(indices)]
-    path = label_file(out or folder, split)
-    write_json(path, {"split": split, "labels_from_masks": from_masks, "labels": labels})
-    return path
+    return write_labels(out or folder, split, labels, labels_from_masks=from_masks, skipped=skipped)
 
 
 def voc_folder(root: str | Path) -> Path:
@@ -98,29 +94,34 @@ def voc_folder(root: str | Path) -> Path:
         if (folder / "JPEGImages").is_dir():
             return folder
     raise FileNotFoundError(
-        f"data.root: no folder JPEGImages in {' or '.join(map(str, tried))}; give VOCdevkit/VOC2012"
+        f"data.root: no folder JPEGImages in {' or '.join(map(str, tried))}; give VOCdevkit/VOC2012, or get it with "
+        f"`python -m vdalib prepare voc12 --root {root}`"
     )
 
 
-def label_file(folder: str | Path, split: str) -> Path:
-    """Where the prepared image-level labels of a split are."""
-    return Path(folder) / f"labels_{split}.json"
+def split_file(folder: Path, split: str) -> Path:
+    """Where the image names of a split are."""
+    return folder / "ImageSets" / "Segmentation" / f"{split}.txt"
 
 
 def read_split(folder: Path, split: str) -> list[str]:
-    """The image names of ImageSets/Segmentation/{split}.txt."""
-    path = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+    """The image names of a split."""
+    path = split_file(folder, split)
     if not path.exists():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt"))) or "none"
-        raise FileNotFoundError(f"{path}: no such split (there are: {known})")
+        cure = ""
+        if split == UNLABELLED:
+            cure = "; unpack VOC2012test.tar over it, which the evaluation server host.robots.ox.ac.uk:8080 gives to members"
+        raise FileNotFoundError(f"{path}: no such split (there are: {known}){cure}")
     names = path.read_text(encoding="utf-8").split()
     if not names:
         raise ValueError(f"{path}: empty, expected one image name per line")
     return names
 
 
-def _mask_path(folder: Path, name: str) -> Path | None:
-    paths = (folder / place / f"{name}.png" for place in _MASK_FOLDERS)
+def find_mask(folder: Path, name: str) -> Path | None:
+    """The mask of an image, VOC's own before SBD's."""
+    paths = (folder / place / f"{name}.png" for place in (OWN_MASKS, AUGMENTED_MASKS))
     return next((path for path in paths if path.exists()), None)
 
 
@@ -131,28 +132,7 @@ def _annotated_classes(path: Path) -> set[int]:
         raise ValueError(f"{path}: not a VOC annotation ({error}); get the file again") from error
     for name in found:
         if name not in _INDEX:
-            raise ValueError(f"{path}: unknown class {name!r} (known: {', '.join(_INDEX)})")
+            text = path.read_text(encoding="utf-8")
+            line = text.count("\n", 0, re.search(rf">\s*{re.escape(name)}\s*<", text).start()) + 1
+            raise ValueError(f"{path} line {line}: unknown class {name!r} (known: {', '.join(_INDEX)}); correct it")
     return {_INDEX[name] for name in found}
-
-
-def _read_labels(path: Path, names: list[str], root: Path, split: str) -> torch.Tensor:
-    """bool (images, K)."""
-    call = f"prepare_labels({str(root)!r}, {split!r}, out={str(path.parent)!r})"
-    cure = f"make it once with vdalib.data.voc.{call}"
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no prepared image-level labels; {cure}")
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))["labels"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a label file ({error!r}); {cure}") from error
-    labels = torch.zeros(len(names), len(VOC_CLASSES), dtype=torch.bool)
-    for row, name in enumerate(names):
-        if name not in known:
-            raise ValueError(f"{path}: image {name} of split {split} is not in it; {cure}")
-        for class_name in known[name]:
-            if class_name not in VOC_CLASSES:
-                raise ValueError(
-                    f"{path}: image {name}: unknown class {class_name!r} (known: {', '.join(VOC_CLASSES)})"
-                )
-            labels[row, VOC_CLASSES.index(class_name)] = True
-    return labels

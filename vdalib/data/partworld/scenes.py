@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .dice import Dice
@@ -40,13 +42,21 @@ _HORIZON = {"sky": (1.0, 1.0), "water": (0.2, 0.45), "grass": (0.3, 0.55), "road
 
 def background(scene: str, dice: Dice) -> tuple[Canvas, float]:
     """A painted scene and its horizon in px from the top (96 for the sky, which has none)."""
+    *_, (_, canvas, horizon) = backdrop(scene, dice)
+    return canvas, horizon
+
+
+def backdrop(scene: str, dice: Dice) -> Iterator[tuple[str, Canvas, float]]:
+    """As `background`, stopping after each step: ("scene", "distractors" or "texture", the canvas so far, horizon)."""
     horizon = dice.uniform(*_HORIZON[scene]) * SIZE
     canvas = Canvas(np.zeros((3, SIZE, SIZE), np.float32))
     _PAINTERS[scene](canvas, horizon, dice)
+    yield "scene", canvas, horizon
     for _ in range(dice.integer(0, 4)):
         _distractor(canvas, scene, horizon, dice)
+    yield "distractors", canvas, horizon
     _texture(canvas, dice)
-    return canvas, horizon
+    yield "texture", canvas, horizon
 
 
 def _gradient(canvas: Canvas, top: RGB, bottom: RGB, i0: float = 0, i1: float = SIZE) -> None:

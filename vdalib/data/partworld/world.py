@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from .captions import captions as write_captions
 from .dice import Dice, cos_sin
 from .objects import CLASSES, KINDS, PART_ID, PARTS
 from .palette import COLOURS
-from .scenes import CO_OCCURRENCE, SCENES, background
+from .scenes import CO_OCCURRENCE, SCENES, backdrop, background
 from .shapes import SIZE, Affine, Canvas, ellipse
 from .sketch import Sketch, Stroke, placed, strokes_extent
 
@@ -155,6 +156,23 @@ class PartWorld(Dataset):
             self._last = (i, self._draw(i))
         return self._last[1]
 
+    def steps(self, i: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Image i as it is made: (what came last, uint8 image (3, 96, 96), uint8 part mask (96, 96)) after each step.
+
+        The steps are scene, distractors, texture, every part of every object, grain. For looking at.
+        """
+        scene, cast, empty, canvas, dice = self._compose(i)
+        for name, backdrop_so_far, _ in backdrop(scene, self._dice(i, _BACKGROUND)):
+            yield name, _as_image(backdrop_so_far.rgb), backdrop_so_far.part
+        cast = sorted(cast, key=lambda actor: actor.bbox[3])  # as `_paint` does
+        for n, actor in enumerate(cast):
+            parts = [stroke.part for stroke in actor.strokes]
+            for end, part in enumerate(parts, start=1):
+                if parts[end : end + 1] != [part]:
+                    grown = _paint(empty, [*cast[:n], replace(actor, strokes=actor.strokes[:end])], scene)
+                    yield f"{actor.role.class_name}: {part}", _as_image(grown.rgb), grown.part
+        yield "grain", _as_image(canvas.rgb + _grain(dice)), canvas.part
+
     def _local(self, i: int) -> int:
         if not -self._size <= i < self._size:
             raise IndexError(f"index: found {i}, expected 0..{self._size - 1} for split {self.split!r}")
@@ -164,6 +182,13 @@ class PartWorld(Dataset):
         return Dice(self.seed, SPLITS[self.split] + self._local(i), stream)
 
     def _draw(self, i: int) -> Rendered:
+        scene, cast, _, canvas, dice = self._compose(i)
+        canvas.rgb += _grain(dice)
+        factors = Factors(scene, tuple([_observe(canvas, n, actor) for n, actor in enumerate(cast)]))
+        return Rendered(_as_image(canvas.rgb), _CLASS_OF_PART[canvas.part], canvas.part, canvas.owner, factors)
+
+    def _compose(self, i: int) -> tuple[str, list[_Actor], Canvas, Canvas, Dice]:
+        """Scene, cast, the scene without and with the cast, and the dice that throws the grain next."""
         layout = self.layout(i)
         dice = self._dice(i, _BACKGROUND)
         empty, horizon = background(layout.scene, dice)
@@ -175,13 +200,18 @@ class PartWorld(Dataset):
         while True:
             canvas = _paint(empty, cast, layout.scene)
             if _all_visible(canvas, cast) or len(cast) == 1:
-                break
+                return layout.scene, cast, empty, canvas, dice
             cast.pop()
-        grain = dice.field(2, 3, SIZE, SIZE)
-        canvas.rgb += (grain[0] + grain[1] - np.float32(1)) * np.float32(9.8)  # sigma 4
-        image = np.floor(np.minimum(np.maximum(canvas.rgb, 0), 255) + np.float32(0.5)).astype(np.uint8)
-        factors = Factors(layout.scene, tuple([_observe(canvas, n, actor) for n, actor in enumerate(cast)]))
-        return Rendered(image, _CLASS_OF_PART[canvas.part], canvas.part, canvas.owner, factors)
+
+
+def _grain(dice: Dice) -> np.ndarray:
+    """Pixel noise of sigma 4, the sum of two uniforms, float32 (3, 96, 96)."""
+    grain = dice.field(2, 3, SIZE, SIZE)
+    return (grain[0] + grain[1] - np.float32(1)) * np.float32(9.8)
+
+
+def _as_image(rgb: np.ndarray) -> np.ndarray:
+    return np.floor(np.minimum(np.maximum(rgb, 0), 255) + np.float32(0.5)).astype(np.uint8)
 
 
 @dataclass(frozen=True)

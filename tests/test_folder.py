@@ -1,0 +1,226 @@
+"""One's own folder: what it says is read, and what is wrong in it is named with file, line and cure."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from own_folder import export, write_tags
+from PIL import Image
+
+from vdalib.clip import FrozenCLIP
+from vdalib.config import ClipConfig, Config
+from vdalib.data import build_dataset, class_names, completed
+from vdalib.data.classes import CLASS_COLOURS, distinct_colours
+from vdalib.data.folder import PREPARED, TaggedFolder, prepare_folder, read_folder, summary
+from vdalib.data.partworld import PartWorld
+from vdalib.labelling import PseudoLabeller
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three pictures: a cat, a cat with a dog, a bus."""
+    folder = tmp_path / "my pictures"
+    (folder / "images" / "trip").mkdir(parents=True)
+    for name in ("a.png", "b.png", "trip/c.png"):
+        Image.new("RGB", (6, 4), (10, 20, 30)).save(folder / "images" / name)
+    write_tags(folder, {"a.png": ["cat"], "b.png": ["cat", "dog"], "trip/c.png": ["bus"]})
+    return folder
+
+
+def tags(root, *lines):
+    (root / "tags.csv").write_text("\n".join(["file,tags", *lines]) + "\n", encoding="utf-8")
+
+
+def classes(root, text):
+    (root / "classes.yaml").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("layout", ["tags", "sub-folders"])
+def test_both_layouts_give_the_pictures_and_their_classes(tmp_path, layout):
+    expected = export(tmp_path / "pics", layout=layout)
+    prepare_folder(tmp_path / "pics", tmp_path / "out")
+    data, world = TaggedFolder(tmp_path / "pics", tmp_path / "out"), PartWorld("train")
+    assert data.class_names == tuple(sorted({name for names in expected.values() for name in names}))
+    assert data.names == sorted(expected) if layout == "sub-folders" else list(expected)
+    for i, name in enumerate(data.names):
+        sample = data[i]
+        assert sample.name == name
+        assert {k for k, there in zip(data.class_names, sample.labels) if there} == set(expected[name])
+        assert torch.equal(sample.image, world[int(name[-7:-4])].image)
+    with pytest.raises(ValueError, match="png: a folder of one's own has no masks"):
+        data.mask(0)
+
+
+def test_the_prepared_file_says_all_that_a_run_needs_and_nothing_is_written_among_the_pictures(root, tmp_path):
+    classes(root, 'synonyms: {cat: [kitten]}\nbackground: [sky, sand]\ncolours: {bus: "#FF0000", dog: lime}\n')
+    before = {path for path in root.rglob("*")}
+    path = prepare_folder(root, tmp_path / "out")
+    assert {path for path in root.rglob("*")} == before
+    assert summary(path) == f"3 images (bus 1, cat 2, dog 1), 0 files left out; written to {path}"
+    config = Config.from_preset("folder", {"data.root": str(root), "data.labels": str(tmp_path / "out")})
+    with pytest.raises(ValueError, match="data.classes: a folder's are known when it is prepared"):
+        class_names(config.data)
+    config = completed(config)
+    assert class_names(config.data) == build_dataset(config.data, "all").class_names == ("bus", "cat", "dog")
+    assert config.data.colours == {"bus": "#ff0000", "cat": CLASS_COLOURS["cat"], "dog": "#00ff00"}
+    assert config.clip.synonyms == {"cat": ("kitten",)} and config.clip.background_prompts == ("sky", "sand")
+    assert completed(Config()) == Config()
+
+
+def test_a_list_of_classes_fixes_their_order_and_the_tags(root):
+    classes(root, "classes: [dog, cat, bus]")
+    prepare_folder(root)
+    assert TaggedFolder(root).class_names == ("dog", "cat", "bus")
+    assert TaggedFolder(root).labels.tolist() == [[False, True, False], [True, True, False], [False, False, True]]
+    tags(root, "a.png,cat", "b.png,cat;dgo", "trip/c.png,bus")
+    with pytest.raises(ValueError, match=r"tags.csv line 3: unknown class 'dgo' \(known: dog, cat, bus\)"):
+        read_folder(root)
+
+
+def test_spreadsheets_habits_are_read(root):
+    text = '\ufefffile , note,tags\r\n"a.png",x, cat ;\r\n\r\ntrip\\c.png,,bus; cat ;bus\r\n'
+    (root / "tags.csv").write_text(text, encoding="utf-8", newline="")
+    assert read_folder(root).tags == {"a.png": ("cat",), "trip/c.png": ("bus", "cat")}
+
+
+def test_pictures_without_a_line_and_files_of_other_kinds_are_left_out_and_listed(root, tmp_path):
+    tags(root, "a.png,cat", "trip/c.png,bus")
+    prepared = json.loads(prepare_folder(root, tmp_path).read_text())
+    assert prepared["skipped"] == {"b.png": "has no line in tags.csv"} and list(prepared["labels"]) == ["a.png", "trip/c.png"]
+
+    for name in ("cat/a.jpg", "cat/b.HEIC", "cat/.hidden", ".git/x"):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_bytes(b"")
+    found = read_folder(tmp_path / "f")
+    assert found.tags == {"cat/a.jpg": ("cat",)} and list(found.left_out) == ["cat/b.HEIC"]
+    assert found.left_out["cat/b.HEIC"].endswith("save it as JPEG")
+
+
+@pytest.mark.parametrize(
+    ("lines", "error", "message"),
+    [
+        (["a.png,cat", "a.png,dog"], ValueError, "tags.csv line 3: a.png is in line 2 already; put all of its tags into one"),
+        (["./a.png,cat", "a.png,cat"], ValueError, "tags.csv line 3: a.png is in line 2 already"),
+        (["a.png,cat", "x.png,dog"], FileNotFoundError, "tags.csv line 3: no image x.png in .*images; put it there, or take"),
+        (["../images/a.png,cat"], FileNotFoundError, "tags.csv line 2: no image ../images/a.png"),
+        (["a.png, ; "], ValueError, "tags.csv line 2: a.png has no tag; give it one, or take the line out"),
+        (["a.png,cat,dog"], ValueError, "tags.csv line 2: expected 2 columns as in the header; separate tags by semicolons"),
+        (["a.png"], ValueError, "tags.csv line 2: expected 2 columns"),
+        (['"a.png,cat'], ValueError, "tags.csv after line 1: not CSV .*; look for a quotation mark left open"),
+        ([], ValueError, "found no tagged image; give a folder in one of two layouts"),
+        (["a.png,cat", "b.png,Cat"], ValueError, "b.png is tagged 'Cat', others 'cat'; write both alike"),
+    ],
+)
+def test_a_wrong_line_is_named_with_its_cure(root, lines, error, message):
+    tags(root, *lines)
+    with pytest.raises(error, match=message):
+        prepare_folder(root)
+    assert not (root / PREPARED).exists()
+
+
+def test_a_table_that_is_none_is_refused(root):
+    (root / "tags.csv").write_text("file;tags\na.png;cat\n")
+    with pytest.raises(ValueError, match="tags.csv line 1: found 'file;tags', expected the header file,tags; columns are sep"):
+        read_folder(root)
+    (root / "tags.csv").write_bytes("file,tags\na.png,K\xe4tzchen\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="tags.csv: not UTF-8 text .*save it as `CSV UTF-8`"):
+        read_folder(root)
+    (root / "tags.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="tags.csv: no such file; give a folder in one of two layouts"):
+        read_folder(root)
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder; give a folder in one of two layouts"):
+        prepare_folder(root / "nowhere")
+
+
+def test_a_class_without_image_is_refused(root, tmp_path):
+    classes(root, "classes: [cat, dog, bus, horse]")
+    with pytest.raises(ValueError, match="class without image: 'horse'; tag an image with it, or take it out of classes.yaml"):
+        prepare_folder(root)
+    for name in ("cat/a.png", "dog/notes.txt"):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_bytes(b"")
+    with pytest.raises(ValueError, match="f/dog: class without image; put one there, or take the folder away"):
+        read_folder(tmp_path / "f")
+    classes(tmp_path / "f", "classes: [dog]")
+    with pytest.raises(ValueError, match=r"f/cat: unknown class 'cat' \(known: dog\)"):
+        read_folder(tmp_path / "f")
+
+
+def test_bad_pictures_stop_the_preparation_or_are_left_out_with_the_reason(root, tmp_path):
+    (root / "images" / "b.png").write_bytes(b"text")
+    with pytest.raises(ValueError, match="1 of 3 images cannot be used; (.|\n)*b.png: cannot be decoded"):
+        prepare_folder(root, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="class without image: 'dog'; all of its images are among those that cannot be read"):
+        prepare_folder(root, tmp_path / "out", "skip")
+    tags(root, "a.png,cat", "b.png,cat", "trip/c.png,bus")
+    prepared = json.loads(prepare_folder(root, tmp_path / "out", "skip").read_text())
+    assert list(prepared["labels"]) == ["a.png", "trip/c.png"]
+    assert prepared["skipped"]["b.png"].startswith("cannot be decoded as an image")
+
+
+def test_a_folder_that_is_not_prepared_or_has_changed_is_refused(root, tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not prepared yet; run `python -m vdalib prepare folder --data .*pictures`"):
+        TaggedFolder(root)
+    prepare_folder(root, tmp_path / "out")
+    tags(root, "a.png,dog", "b.png,cat", "trip/c.png,bus")
+    with pytest.raises(ValueError, match="has changed since it was prepared; run .*--labels .*out`"):
+        TaggedFolder(root, tmp_path / "out")
+    for content in ("{", "{}", "[]"):
+        (tmp_path / "out" / PREPARED).write_text(content)
+        with pytest.raises(ValueError, match="labels_folder.json: not a label file"):
+            TaggedFolder(root, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("colors: {}", "found colors; expected some of classes, synonyms, background, colours"),
+        ("- cat", r"found \['cat'\]; expected some of"),
+        ("a: [1", "not valid YAML"),
+        ("classes: cat", "classes: found 'cat', expected a list such as"),
+        ("classes: [cat, no]", "classes: found False, expected a word; put it in quotes"),
+        ("classes: [cat, cat]", "classes: a name occurs twice"),
+        ("synonyms: [cat]", "synonyms: found .*expected class names with their values"),
+        ("synonyms: {cta: [kitten]}", r"synonyms: unknown class 'cta' \(known: bus, cat, dog\)"),
+        ("colours: {cat: #ff0000\n}", 'colours: cat: found None, expected a colour such as "#3c00d2", in quotes'),
+        ("colours: {cat: reddish}", "colours: cat: found 'reddish', expected a colour"),
+        ("colours: {cta: red}", "colours: unknown class 'cta'"),
+    ],
+)
+def test_a_wrong_classes_file_is_refused_by_its_section(root, text, message):
+    classes(root, text)
+    with pytest.raises(ValueError, match=f"classes.yaml: {message}"):
+        prepare_folder(root)
+
+
+def test_more_classes_than_a_byte_can_name_are_refused(root):
+    tags(root, "a.png," + ";".join(f"k{i}" for i in range(255)))
+    with pytest.raises(ValueError, match="255 classes, expected at most 254"):
+        prepare_folder(root)
+
+
+def test_every_class_gets_a_colour_of_its_own_while_there_are_some():
+    names = ("zebra", "cat", *(f"k{i}" for i in range(18)))
+    colours = distinct_colours(names, {"zebra": CLASS_COLOURS["dog"]})
+    assert colours["zebra"] == CLASS_COLOURS["dog"] and colours["cat"] == CLASS_COLOURS["cat"]
+    assert len(set(colours.values())) == len(names)
+    assert set(distinct_colours(tuple(f"k{i}" for i in range(30)), {})) == {f"k{i}" for i in range(30)}
+
+
+def test_a_class_with_synonyms_has_the_mean_of_their_prompts(random_clip):
+    clip = FrozenCLIP.from_config(ClipConfig())
+    config = Config.from_preset("partworld", {"clip.synonyms": {"cat": ["dog", "potted plant"]}})
+    text = PseudoLabeller(clip, ("bus", "cat"), config).class_text
+    one = [clip.encode_text([f"a clean origami {word}."])[0] for word in ("bus", "cat", "dog", "potted plant")]
+    expected = torch.stack([one[0], sum(one[1:]) / 3])
+    torch.testing.assert_close(text, expected / expected.norm(dim=1, keepdim=True))
+
+
+def test_large_pictures_are_shrunk_and_turned_upright(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((100, 400, 3), np.uint8)).save(root / "images" / "a.png", exif=exif)
+    prepare_folder(root)
+    assert TaggedFolder(root, size=100)[0].image.shape == (3, 200, 50)

@@ -1,0 +1,307 @@
+"""From a folder of tagged pictures to masks, overlays and a report; new pictures; what can go wrong on the way."""
+
+import errno
+import json
+import shutil
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import torch
+from own_folder import SMOKE, export
+from PIL import Image
+
+from vdalib import cli, segmenting
+from vdalib.clip import loading
+from vdalib.clip.loading import SMALL_CLIP
+from vdalib.config import Config
+from vdalib.data.folder import prepare_folder
+from vdalib.data.images import read_image, read_mask
+from vdalib.inference import Predictor
+from vdalib.report import segment_and_report
+from vdalib.run import Run
+from vdalib.segmenting import find_images, output_names, overlay_picture, segment
+from vdalib.training import Trainer
+
+pytestmark = pytest.mark.usefixtures("random_clip")
+
+
+def train(root, run_dir, **changes):
+    """Prepared and trained as `vdalib run` does; the decoder shuns background at first, so that there are prototypes."""
+    settings = SMOKE | {"data.root": str(root), "data.labels": str(run_dir)} | changes
+    config = Config.from_preset("folder", settings)
+    prepare_folder(root, run_dir, config.data.on_bad_image)
+    trainer = Trainer(config, run_dir)
+    trainer.segmenter.decoder.classify.bias.data[0] -= 10
+    trainer.fit()
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def folder_run(tmp_path_factory, random_clip):
+    """(run directory with report, export's tags); its data folder is gone."""
+    place = tmp_path_factory.mktemp("folder")
+    tags = export(place / "pics", 6, classes=("dog", "cat", "bus"))
+    shutil.copy(place / "pics" / "images" / next(iter(tags)), place / "pics" / "images" / "untagged <b>&.png")
+    (place / "pics" / "classes.yaml").write_text('colours: {cat: "#ff00aa"}\nsynonyms: {bus: [car]}\n')
+    train(place / "pics", place / "run")
+    segment_and_report(place / "run")
+    (place / "pics").rename(place / "gone")
+    return place / "run", tags
+
+
+def picture(path, size=(50, 40), seed=0, **options):
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).resize(size).save(path, **options)
+    return path
+
+
+def test_masks_are_those_of_the_predictor_under_the_names_of_the_pictures(folder_run):
+    run_dir, tags = folder_run
+    predictor = Predictor.from_run(run_dir)
+    assert predictor.class_names == ("bus", "cat", "dog")
+    assert sorted(path.stem for path in (run_dir / "masks").iterdir()) == sorted(name[:-4] for name in tags)
+    for name in tags:
+        image = read_image(run_dir.parent / "gone" / "images" / name)
+        mask = read_mask(run_dir / "masks" / name, 3)
+        np.testing.assert_array_equal(mask, predictor.predict(image, multi_scale=True, crf=True))
+        assert Image.open(run_dir / "overlays" / name.replace("png", "jpg")).size == (96, 96)
+    with Image.open(run_dir / "masks" / name) as file:
+        assert file.mode == "P" and file.getpalette()[:9][3:] == [0xFF, 0xE1, 0x00, 0xFF, 0x00, 0xAA]
+
+
+def test_a_run_prompts_with_the_synonyms_it_was_trained_with(folder_run):
+    run = Run.load(folder_run[0])
+    text = run.clip.text_prototypes([("bus", "car"), "cat", "dog"])
+    assert torch.equal(run.labeller.class_text, text)
+    assert not torch.equal(text[0], run.clip.text_prototypes(["bus"])[0])
+
+
+class Links(HTMLParser):
+    """The addresses on a page, and how many elements there are of each class."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.classes, self.open = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.found += [attributes[key] for key in ("src", "href") if key in attributes]
+        self.classes += attributes.get("class", "").split()
+        if tag not in ("meta", "img", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_report_shows_every_picture_class_and_attribute_and_needs_nothing_else(folder_run):
+    run_dir, tags = folder_run
+    page = (run_dir / "report.html").read_text(encoding="utf-8")
+    links = Links(page)
+    assert not links.open
+    embedded = [link for link in links.found if link.startswith("data:image/jpeg;base64,")]
+    assert len(embedded) == 3 * (1 + 2 + 5)  # of each class: picture, text, query and five attributes
+    files = {unquote(link) for link in links.found} - set(embedded)
+    assert files == {f"{kind}/{name[:-4]}.{suffix}" for name in tags for kind, suffix in (("masks", "png"), ("overlays", "jpg"))}
+    assert all((run_dir / file).exists() for file in files)
+    assert links.classes.count("card") == len(tags)
+    for k, name in enumerate(("bus", "cat", "dog")):
+        mine = sum(name in own for own in tags.values())
+        seen = [(k + 1 == read_mask(run_dir / "masks" / file, 3)).mean() >= 0.002 for file in tags]
+        both = sum(found and name in own for found, own in zip(seen, tags.values()))
+        words = "bus, car" if name == "bus" else name
+        cells = (name, words, mine, f"{both} ({100 * both / mine:.0f} %)", sum(seen) - both)
+        assert "</td><td>".join(map(str, cells)) + "</td>" in page
+    assert "untagged &lt;b&gt;&amp;.png</td><td>has no line in tags.csv" in page and "<b>" not in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_new_pictures_of_any_size_are_segmented_upright_without_the_training_folder(folder_run, tmp_path):
+    run_dir, _ = folder_run
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(tmp_path / "new" / "a" / "x.jpg", (50, 40), 1, exif=exif)
+    picture(tmp_path / "new" / "b" / "x.jpg", (3, 2), 2)
+    picture(tmp_path / "new" / "b" / "x.png", (4000, 1), 3)
+    images = find_images([tmp_path / "new"])
+    assert list(images) == ["a/x", "b/x.jpg", "b/x.png"]
+    outcome = segment(run_dir, images, tmp_path / "out", progress=False)
+    assert outcome.made == list(images) and not outcome.found and not outcome.failed
+    predictor = Predictor.from_run(run_dir)
+    for name, shape in zip(images, ((50, 40), (2, 3), (1, 4000))):
+        mask = read_mask(tmp_path / "out" / "masks" / f"{name}.png", 3)
+        assert mask.shape == shape
+        if name != "b/x.png":
+            image = read_image(images[name], upright=True)
+            np.testing.assert_array_equal(mask, predictor.predict(image, multi_scale=False, crf=False))
+    assert sorted(file.name for file in (tmp_path / "out" / "overlays").rglob("*.jpg")) == ["x.jpg", "x.jpg.jpg", "x.png.jpg"]
+
+
+def test_large_pictures_are_predicted_smaller_and_their_masks_enlarged(folder_run, tmp_path, monkeypatch):
+    images = find_images([picture(tmp_path / "a.png", (80, 40))])
+    monkeypatch.setattr(segmenting, "MAX_GRID", 5)  # 5 x 8 px = 40 px: an area of 1600 for 3200
+    segment(folder_run[0], images, tmp_path, progress=False)
+    small = Image.open(tmp_path / "a.png").resize((57, 28))
+    expected = Predictor.from_run(folder_run[0]).predict(small, multi_scale=False, crf=False)
+    expected = Image.fromarray(expected).resize((80, 40), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(read_mask(tmp_path / "masks" / "a.png", 3), expected)
+
+
+def test_segmenting_goes_on_where_it_was_and_notices_other_flags_runs_and_pictures(folder_run, tmp_path, monkeypatch):
+    run_dir, out = folder_run[0], tmp_path / "out"
+    for name in "abc":
+        picture(tmp_path / "new" / f"{name}.png", seed=ord(name))
+    images = find_images([tmp_path / "new"])
+
+    def again(run_dir=run_dir, **flags):
+        outcome = segment(run_dir, images, out, progress=False, **flags)
+        assert sorted(outcome.made + outcome.found) == list(images)
+        return outcome.made
+
+    save, calls = segmenting.save_mask, []
+
+    def stops(path, *arguments):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        save(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segmenting, "save_mask", stops)
+        with pytest.raises(KeyboardInterrupt):
+            again()
+    assert again() == ["b", "c"] and again() == []
+    assert again(multi_scale=True) == again(multi_scale=True, crf=True) == list(images)
+    assert again() == list(images)
+    picture(tmp_path / "new" / "b.png", seed=7)
+    (out / "overlays" / "c.jpg").unlink()
+    assert again() == ["b", "c"]
+    other = shutil.copytree(run_dir, tmp_path / "other")
+    config = Config.from_preset(other / "config.yaml", {"seed": 5})
+    config.save(other / "config.yaml")
+    assert again(other) == list(images)
+
+
+def test_masks_of_someone_else_are_not_overwritten(folder_run, tmp_path):
+    images = find_images([picture(tmp_path / "a.png")])
+    (tmp_path / "masks").mkdir()
+    drawn = picture(tmp_path / "masks" / "a.png").read_bytes()
+    with pytest.raises(FileExistsError, match="masks/a.png: was not written by `segment` .*choose another --out"):
+        segment(folder_run[0], images, tmp_path, progress=False)
+    assert (tmp_path / "masks" / "a.png").read_bytes() == drawn
+
+
+def test_a_picture_that_cannot_be_read_does_not_stop_the_others_and_ends_the_command_with_1(folder_run, tmp_path, capsys):
+    picture(tmp_path / "new" / "b.png")
+    (tmp_path / "new" / "a.jpg").write_text("text")
+    command = ["segment", str(tmp_path / "new"), "--run", str(folder_run[0]), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="1 could not be read:\n.*a.jpg: cannot be decoded as an image"):
+        cli.main(command)
+    assert "1 segmented, 0 were there already" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["b.png"]
+
+
+def test_a_full_disk_stops_with_finished_files_whole_and_no_half_ones(folder_run, tmp_path, monkeypatch):
+    for name in "ab":
+        picture(tmp_path / "new" / f"{name}.png", seed=ord(name))
+    save, calls = Image.Image.save, []
+
+    def full(self, path, *arguments, **options):
+        calls.append(path)
+        save(self, path, *arguments, **options)
+        if len(calls) == 3:  # the second overlay
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        with pytest.raises(OSError, match="No space left on device .*make room.*overlays/b.jpg"):
+            segment(folder_run[0], find_images([tmp_path / "new"]), tmp_path / "out", progress=False)
+    left = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert left == ["masks/a.png", "overlays/a.jpg"]
+    assert segment(folder_run[0], find_images([tmp_path / "new"]), tmp_path / "out", progress=False).made == ["b"]
+
+
+def test_commands_say_in_a_line_what_is_wrong(folder_run, tmp_path):
+    image, run_dir = str(picture(tmp_path / "a.png")), str(folder_run[0])
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    for words, message in (
+        ([image, "--run", str(tmp_path)], "error: .*config.yaml: missing; .* is not the directory of a trained run"),
+        ([image, "--run", run_dir, "--out", str(tmp_path / "file")], "error: .*choose another folder by --out.*file/masks"),
+        ([str(tmp_path / "none"), "--run", run_dir], "error: .*none: no such file or folder"),
+        ([str(tmp_path / "empty"), "--run", run_dir], "error: .*empty: no image found .*convert others to JPEG"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            cli.main(["segment", *words])
+    with pytest.raises(SystemExit, match="error: data.root: preset 'folder' needs your folder of pictures, by --data DIR"):
+        cli.main(["run", "--preset", "folder", "--run-dir", str(tmp_path / "run")])
+    with pytest.raises(SystemExit, match="error: .*no such folder; give a folder in one of two layouts"):
+        cli.main(["run", "--preset", "folder", "--run-dir", str(tmp_path / "run"), "--data", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="error: .*run: lies among the pictures"):
+        cli.main(["run", "--preset", "folder", "--run-dir", str(tmp_path / "empty" / "run"), "--data", str(tmp_path / "empty")])
+    assert not (tmp_path / "run").exists() and not list((tmp_path / "empty").iterdir())
+
+
+def test_output_names_lose_their_suffix_where_nothing_else_has_the_same_name():
+    names = ["a.jpg", "a.png", "b/a.jpg", "c.d.jpg", "E.jpg", "e.png"]
+    assert output_names(names) == ["a.jpg", "a.png", "b/a", "c.d", "E.jpg", "e.png"]
+
+
+def test_found_images_are_named_from_what_the_arguments_have_in_common(tmp_path):
+    files = [picture(tmp_path / place) for place in ("a/x.jpg", "a/sub/y.JPG", "b/x.jpg", "a/masks/x.png", "a/overlays/x.jpg")]
+    (tmp_path / "a" / "notes.txt").write_text("")
+    assert list(find_images([tmp_path / "a"], out=tmp_path / "a")) == ["sub/y", "x"]
+    assert list(find_images([files[0]])) == ["x"]
+    assert find_images([files[2], files[0]]) == {"a/x": files[0], "b/x": files[2]}
+
+
+def test_an_overlay_leaves_background_alone_and_draws_borders(monkeypatch):
+    image, palette = torch.full((3, 4, 6), 100, dtype=torch.uint8), np.zeros((256, 3), np.uint8)
+    palette[1] = 200, 0, 100
+    mask = np.zeros((4, 6), np.uint8)
+    mask[:, 3:] = 1
+    shown = np.asarray(overlay_picture(image, mask, palette))
+    assert (shown[:, :2] == 100).all() and (shown[:, 3] == palette[1]).all() and (shown[:, 4] == (145, 55, 100)).all()
+    monkeypatch.setattr(segmenting, "OVERLAY_SIDE", 3)
+    assert overlay_picture(image, mask, palette).size == (3, 2)
+
+
+@pytest.mark.parametrize("classes", [("dog",), None])
+def test_a_folder_of_one_class_and_one_in_sub_folders_train_and_report(tmp_path, classes):
+    export(tmp_path / "pics", 4, layout="sub-folders", classes=classes)
+    (tmp_path / "pics" / "dog").mkdir(exist_ok=True)
+    (tmp_path / "pics" / "dog" / "bad.jpg").write_bytes(b"")
+    picture(tmp_path / "pics" / "dog" / "line.png", (4000, 1))
+    with pytest.raises(ValueError, match="bad.jpg: cannot be decoded as an image"):
+        train(tmp_path / "pics", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run_dir = train(tmp_path / "pics", tmp_path / "run", **{"data.on_bad_image": "skip"})
+    page = segment_and_report(run_dir).read_text(encoding="utf-8")
+    assert "<td>dog/bad.jpg</td><td>cannot be decoded as an image" in page
+    assert (run_dir / "masks" / "dog" / "line.png").exists() and not (run_dir / "masks" / "dog" / "bad.png").exists()
+
+
+def test_a_run_whose_classes_have_changed_is_not_continued(folder_run, tmp_path):
+    run_dir = shutil.copytree(folder_run[0], tmp_path / "run")
+    pictures = shutil.copytree(folder_run[0].parent / "gone", tmp_path / "pics")
+    (pictures / "classes.yaml").write_text("synonyms: {cat: [dog]}\n")
+    message = r"clip.synonyms is \{'bus': \['car'\]\} there, found \{'cat': \['dog'\]\}.*use another run directory"
+    with pytest.raises(ValueError, match=message):
+        train(pictures, run_dir)
+
+
+def test_one_command_makes_masks_and_report_of_a_folder(tmp_path, monkeypatch, capsys):
+    export(tmp_path / "pics", 4, classes=("dog", "cat"))
+    monkeypatch.setattr(loading, "SMALL_CLIP", SMALL_CLIP)  # the repository's, as in the notebook's kernel
+    monkeypatch.chdir(tmp_path)
+    words = [f"{name}={json.dumps(value)}" for name, value in SMOKE.items()]
+    cli.main(["run", "--preset", "folder", "--data", "pics", "--run-dir", "run", *words])
+    printed = capsys.readouterr().out
+    assert "4 images (cat " in printed and "look at " in printed and "05_evaluation" not in printed
+    assert len(list((tmp_path / "run" / "masks").iterdir())) == len(list((tmp_path / "run" / "overlays").iterdir())) == 4
+    assert (tmp_path / "run" / "report.html").exists() and not (tmp_path / "run" / "05_evaluation.ipynb").exists()
+    assert {path.name for path in (tmp_path / "pics").iterdir()} == {"images", "tags.csv"}

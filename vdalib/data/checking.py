@@ -1,0 +1,52 @@
+"""All images of a data set decoded once, before anything is trained on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from vdalib.data.images import read_image
+
+_SHOWN = 10  # of the bad ones in an error
+
+
+def check_images(
+    paths: Iterable[Path], on_bad_image: str = "error", progress: bool = True
+) -> tuple[list[Path], dict[Path, str]]:
+    """Decode every image in parallel -> the good ones, and the bad ones with the reason; both in the order given.
+
+    on_bad_image: `data.on_bad_image`. "error" raises ValueError, naming the bad ones and the cure, when all are looked at;
+        "skip" returns them.
+    """
+    paths = list(paths)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock
+        faults = pool.map(_fault, paths)
+        bar = tqdm(faults, total=len(paths), desc="checking images", unit="image", disable=not progress)
+        bad = {path: fault for path, fault in zip(paths, bar) if fault}
+    if bad and on_bad_image == "error":
+        some = [*bad.values()][:_SHOWN] + ["..."] * (len(bad) > _SHOWN)
+        raise ValueError(
+            f"{len(bad)} of {len(paths)} images cannot be used; mend them, or leave them out with "
+            "data.on_bad_image=skip:\n  " + "\n  ".join(some)
+        )
+    return [path for path in paths if path not in bad], bad
+
+
+def bad_names(paths: Iterable[Path], on_bad_image: str) -> dict[str, str]:
+    """Image name -> why it is left out, of `check_images`; printed where there are some."""
+    bad = {path.stem: reason for path, reason in check_images(paths, on_bad_image)[1].items()}
+    for reason in bad.values():
+        print("left out:", reason)
+    return bad
+
+
+def _fault(path: Path) -> str:
+    try:
+        read_image(path)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
