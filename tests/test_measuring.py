@@ -196,12 +196,14 @@ def test_prototypes_are_those_that_the_decoder_finds(run):
         torch.testing.assert_close(prototype, seen.found.prototypes[0, k], atol=1e-5, rtol=1e-4)
 
 
-def test_the_principal_plane_is_spanned_by_the_covariance_s_main_eigenvectors():
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_principal_plane_is_spanned_by_the_covariance_s_main_eigenvectors(dimensions):
     points = torch.randn(50, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 7)
-    mean, directions = measuring.principal_plane(points)
+    mean, directions = measuring.principal_plane(points, dimensions)
     values, vectors = np.linalg.eigh(np.cov(points.numpy().T))
+    assert directions.shape == (6, dimensions)
     for column, vector in zip(directions.T, vectors.T[::-1]):
         assert abs(column.numpy() @ vector) == pytest.approx(1)
         assert column[column.abs().argmax()] > 0
     variance = ((points - mean) @ directions).var(0)
-    np.testing.assert_allclose(variance, values[::-1][:2])
+    np.testing.assert_allclose(variance, values[::-1][:dimensions])

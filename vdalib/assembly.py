@@ -46,6 +46,19 @@ def instance_prototypes(patches: Tensor, logits: Tensor, labels: Tensor) -> tupl
 
 
 @torch.no_grad()
+def drawn_patches(patches: Tensor, masks: Tensor, count: int) -> Tensor:
+    """Patch features (B, K, count, D) drawn at random, with replacement, under each mask; anywhere where it is empty.
+
+    Args:
+        patches: (B, D, h, w); masks: (B, K, h, w) bool.
+    """
+    flat = masks.flatten(2)  # (B, K, N)
+    chance = (flat | ~flat.any(-1, keepdim=True)).float()
+    place = torch.multinomial(chance.flatten(0, 1), count, replacement=True).unflatten(0, flat.shape[:2])
+    return patches.flatten(2).transpose(1, 2)[torch.arange(len(patches), device=place.device)[:, None, None], place]
+
+
+@torch.no_grad()
 def reliable(
     prototypes: Tensor,
     present: Tensor,

@@ -155,13 +155,15 @@ def collect_prototypes(run: Run, dataset, indices: Iterable[int] | None = None) 
     return Prototypes(*(torch.cat(column).cpu() for column in zip(*columns)))
 
 
-def principal_plane(points: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean (D,) of points (n, D) and their two main directions (D, 2): (x - mean) @ directions is 2-D.
+def principal_plane(points: Tensor, dimensions: int = 2) -> tuple[Tensor, Tensor]:
+    """The mean (D,) of points (n, D) and their main directions (D, dimensions): (x - mean) @ directions is flat.
 
-    The largest entry of each direction is positive, so that the same points give the same picture.
+    Two dimensions make a map, three the colours of a picture. The largest entry of each direction is positive, so
+    that the same points give the same picture.
     """
     mean = points.mean(0)
-    directions = torch.linalg.svd(points - mean, full_matrices=False).Vh[:2].T  # (D, 2)
+    few = len(points) < dimensions  # of one point, too
+    directions = torch.linalg.svd(points - mean, full_matrices=few).Vh[:dimensions].T  # (D, dimensions)
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
     return mean, directions * largest.sign()
 

@@ -17,10 +17,10 @@ from torch.profiler import record_function
 from tqdm.auto import tqdm
 
 from vdalib import losses
-from vdalib.assembly import VisualDescriptionAssembler, masked_prototypes, predicted_masks
+from vdalib.assembly import VisualDescriptionAssembler, drawn_patches, masked_prototypes, predicted_masks
 from vdalib.clip import FrozenCLIP
 from vdalib.config import Config, ScheduleConfig
-from vdalib.data import build_dataset
+from vdalib.data import build_dataset, completed
 from vdalib.data.loader import training_batches
 from vdalib.flow import InvertibleNetwork
 from vdalib.io import atomic_path
@@ -41,7 +41,7 @@ def learning_rate_factor(step: int, schedule: ScheduleConfig) -> float:
 def _changes(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
     """The settings that differ, one sentence each."""
     for name, value in given.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value.keys() == saved[name].keys():
             yield from _changes(saved[name], value, f"{prefix}{name}.")
         elif value != saved[name]:
             yield f"{prefix}{name} is {saved[name]!r} there, found {value!r}"
@@ -53,11 +53,19 @@ class VisualMixture(nn.Module):
     def __init__(self, config: Config, num_classes: int, dim: int):
         super().__init__()
         self.flow = InvertibleNetwork(dim, **vars(config.flow), seed=config.seed)
-        self.gmm = HierarchicalGMM(num_classes, config.mixture.attributes, dim, offset_scale=config.mixture.offset_scale)
+        settings = config.mixture
+        self.gmm = HierarchicalGMM(
+            num_classes, settings.attributes, dim, settings.offset_scale, fit_attributes=settings.patch_attributes > 0
+        )
 
-    def loss(self, prototypes: Tensor, classes: Tensor, config: Config, intra: bool) -> dict[str, Tensor]:
-        """The INN's loss terms for reliable prototypes (n, D) of classes (n,) ([A] sec. 3, [N])."""
-        z, log_det = self.flow(prototypes)
+    def loss(self, vectors: Tensor, members: Tensor, config: Config, intra: bool) -> dict[str, Tensor]:
+        """The INN's loss terms for vectors (n (1+P), D) of classes (n (1+P),) ([A] sec. 3, [N]).
+
+        Each of n reliable prototypes is followed by its P = `mixture.patch_attributes` patches, which only L_intra sees ([R]).
+        """
+        every = 1 + config.mixture.patch_attributes
+        classes = members[::every]
+        z, log_det = self.flow(vectors[::every])
         self.gmm.initialise(z, classes)
         scale = z.shape[1] if config.mixture.nll_scale == "per_dimension" else 1
         energy = self.gmm.class_energy(z)
@@ -66,8 +74,11 @@ class VisualMixture(nn.Module):
             "discriminative": losses.discriminative(energy, self.gmm.log_class_weights, classes),
         }
         if intra:
-            weights = self.gmm.log_attribute_weights[classes]
-            terms["intra"] = losses.intra_class_nll(self.gmm.attribute_energy(z, classes), weights, log_det, scale)
+            if every > 1:
+                z, log_det = self.flow(vectors)
+                self.gmm.initialise_attributes(z, members)
+            weights = self.gmm.log_attribute_weights[members]
+            terms["intra"] = losses.intra_class_nll(self.gmm.attribute_energy(z, members), weights, log_det, scale)
         return terms
 
 
@@ -92,7 +103,8 @@ class Trainer:
     """
 
     def __init__(self, config: Config, run_dir: str | Path, dataset=None):
-        self.config, self.run_dir = config, Path(run_dir)
+        self.config = config = completed(config)
+        self.run_dir = Path(run_dir)
         handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
         self.accelerator = Accelerator(mixed_precision=config.precision, kwargs_handlers=handlers)
         self.device = self.accelerator.device
@@ -208,7 +220,12 @@ class Trainer:
             self.optimizer.step()
         if stage > 0 and self.needs_mixture:
             with record_function("inn and assembly"):
-                terms |= self._mixture_steps(found, intra=stage == 2)
+                vectors = found.prototypes[:, :, None].float()
+                if config.mixture.patch_attributes:
+                    masks = predicted_masks(logits, labels)
+                    drawn = drawn_patches(features.patches, masks, config.mixture.patch_attributes)
+                    vectors = torch.cat([vectors, drawn.float()], dim=2)
+                terms |= self._mixture_steps(vectors, found.reliable, intra=stage == 2)
         present = found.present.sum()
         terms |= {"reliable": found.reliable.sum() / present.clamp_min(1), "predicted": present / labels.sum().clamp_min(1)}
         return {name: value.detach() for name, value in terms.items()}
@@ -238,25 +255,28 @@ class Trainer:
     def _at_grid(target: Tensor, grid: tuple[int, int]) -> Tensor:
         return F.interpolate(target[:, None].float(), grid, mode="nearest")[:, 0].long()
 
-    def _mixture_steps(self, found, intra: bool) -> dict[str, Tensor]:
-        """Collect the reliable prototypes of all processes; one INN step for every full batch of them [N]."""
-        prototypes = self.accelerator.gather(found.prototypes)
-        reliable = self.accelerator.gather(found.reliable)
+    def _mixture_steps(self, vectors: Tensor, reliable: Tensor, intra: bool) -> dict[str, Tensor]:
+        """Collect the reliable prototypes of all processes; one INN step for every full batch of them [N].
+
+        vectors: (B, K, 1+P, D), each prototype followed by its patches; reliable: (B, K).
+        """
+        vectors, reliable = self.accelerator.gather(vectors), self.accelerator.gather(reliable)
         image, classes = reliable.nonzero(as_tuple=True)
-        prototypes = torch.cat([self.waiting[0], prototypes[image, classes].float()])
-        classes = torch.cat([self.waiting[1], classes])
-        size, terms = self.config.mixture.batch_size, {}
+        every, terms = vectors.shape[2], {}
+        vectors = torch.cat([self.waiting[0], vectors[image, classes].flatten(0, 1)])
+        classes = torch.cat([self.waiting[1], classes.repeat_interleave(every)])
+        size = self.config.mixture.batch_size * every
         while len(classes) >= size:
             self.mixture.train()
             with torch.autocast(self.device.type, enabled=False):
-                terms = self.mixture.loss(prototypes[:size], classes[:size], self.config, intra)
+                terms = self.mixture.loss(vectors[:size], classes[:size], self.config, intra)
             loss = terms["inter"] + self.config.mixture.discriminative_weight * terms["discriminative"] + terms.get("intra", 0)
             self.mixture_optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(loss)
             self.mixture_optimizer.step()
             self.mixture.eval()
-            prototypes, classes = prototypes[size:], classes[size:]
-        self.waiting = (prototypes, classes)
+            vectors, classes = vectors[size:], classes[size:]
+        self.waiting = (vectors, classes)
         return terms
 
     def _log(self, pending: list[tuple[int, dict[str, Tensor]]], images_per_second: float, bar: tqdm) -> None:

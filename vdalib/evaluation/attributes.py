@@ -1,0 +1,149 @@
+"""What attribute components mean: agreement of two labellings, a permutation test for it, the pointing game.
+
+The formulas work on many contingency tables at once, because a permutation test needs thousands of them; the
+tests compare them with scikit-learn's. In all tables rows are components and columns are labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+def contingency(components, labels) -> np.ndarray:
+    """Counts int64 (..., I, J) of integer components (n,) >= 0 and labels (n,) or (..., n) >= 0.
+
+    Raises ValueError where their lengths differ or nothing is to be counted.
+    """
+    components, labels = np.asarray(components), np.asarray(labels)
+    if not len(components) or components.shape != labels.shape[-1:]:
+        raise ValueError(f"components, labels: shapes {components.shape}, {labels.shape}, expected (n,), (..., n), n > 0")
+    tables = labels.reshape(-1, len(components))  # (P, n)
+    shape = len(tables), components.max() + 1, labels.max() + 1
+    cells = np.ravel_multi_index((np.arange(shape[0])[:, None], components, tables), shape)
+    return np.bincount(cells.ravel(), minlength=np.prod(shape)).reshape(*labels.shape[:-1], *shape[1:])
+
+
+def normalised_mutual_information(tables) -> np.ndarray:
+    """NMI = 2 I(A; B) / (H(A) + H(B)) in 0..1, (...), of tables (..., I, J); 0 where neither varies.
+
+    It is biased upward for few samples: compare it with its mean under permutation.
+    """
+    joint = np.asarray(tables, float)
+    joint = joint / joint.sum((-2, -1), keepdims=True)
+    rows, columns, both = (_entropy(p) for p in (joint.sum(-1), joint.sum(-2), joint.reshape(*joint.shape[:-2], -1)))
+    return np.clip(_ratio(2 * (rows + columns - both), rows + columns), 0, 1)
+
+
+def adjusted_rand_index(tables) -> np.ndarray:
+    """ARI (...) of tables (..., I, J): pairs that both labellings join, 0 as expected by chance, 1 if equal; 0 if trivial."""
+    tables = np.asarray(tables, float)
+    joined, rows, columns, pairs = (
+        (counts * (counts - 1) / 2).sum(axis)
+        for counts, axis in ((tables, (-2, -1)), (tables.sum(-1), -1), (tables.sum(-2), -1), (tables.sum((-2, -1)), ()))
+    )
+    expected = _ratio(rows * columns, pairs)
+    return _ratio(joined - expected, (rows + columns) / 2 - expected)
+
+
+def purity(tables) -> np.ndarray:
+    """Share of samples (...) that have the commonest label of their component, in tables (..., I, J)."""
+    tables = np.asarray(tables)
+    return tables.max(-1).sum(-1) / tables.sum((-2, -1))
+
+
+def permuted(labels, groups, count: int, seed: int = 0) -> np.ndarray:
+    """`count` random rearrangements (count, n) of labels (n,), each label staying in its group (n,)."""
+    labels, groups = np.asarray(labels), np.unique(groups, return_inverse=True)[1]
+    shuffled = np.argsort(groups + np.random.default_rng(seed).random((count, len(labels))), axis=1)
+    result = np.empty(shuffled.shape, labels.dtype)
+    result[:, np.argsort(groups, kind="stable")] = labels[shuffled]
+    return result
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well components tell labels, of n samples; null: NMI (P,) of permuted labels."""
+
+    nmi: float
+    ari: float
+    purity: float
+    null: np.ndarray
+    n: int
+
+    def numbers(self) -> dict[str, float]:
+        """With the mean NMI of permuted labels and the p value of the NMI."""
+        test = {"null_nmi": self.null.mean(), "p": p_value(self.nmi, self.null)}
+        return {"nmi": self.nmi, "ari": self.ari, "purity": self.purity} | test
+
+
+def agreement(components, labels, groups=None, permutations: int = 200, seed: int = 0) -> Agreement:
+    """Agreement of components (n,) and labels (n,) with its permutation test.
+
+    groups: (n,), labels are exchanged within a group only (all are one group by default). With patches, whose
+        group is their object, the null says: the component knows the object, but not where in it the patch lies.
+    """
+    groups = np.zeros(len(labels)) if groups is None else groups
+    table = contingency(components, labels)
+    null = normalised_mutual_information(contingency(components, permuted(labels, groups, permutations, seed)))
+    measures = normalised_mutual_information(table), adjusted_rand_index(table), purity(table)
+    return Agreement(*map(float, measures), null, len(labels))
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """The pointing game of one class's components in n images.
+
+    hit:         share of peaks that fall in the object at all.
+    consistency: mean over components of the share of images whose peak falls in the component's favourite part.
+    favourites:  number of different favourite parts.
+    null:        (P,) consistency of components exchanged at random within each image.
+    """
+
+    hit: float
+    consistency: float
+    favourites: float
+    null: np.ndarray
+    n: int
+
+    def numbers(self) -> dict[str, float]:
+        """With the mean consistency of exchanged components and the p value of the consistency."""
+        test = {"null_consistency": self.null.mean(), "p": p_value(self.consistency, self.null)}
+        return {"hit": self.hit, "consistency": self.consistency, "favourites": self.favourites} | test
+
+
+def pointing_game(peaks, permutations: int = 200, seed: int = 0) -> Pointing:
+    """peaks: int (n, M), the part in which the CAM of each component peaks in each image; 0 = outside the object."""
+    peaks = np.asarray(peaks)
+    n, components = peaks.shape
+    column = np.tile(np.arange(components), n)
+    exchanged = permuted(peaks.ravel(), np.repeat(np.arange(n), components), permutations, seed)
+    table, null = (contingency(column, parts) for parts in (peaks.ravel(), exchanged))
+    table[:, 0], null[..., 0] = 0, 0  # a peak outside is in nobody's favourite part
+    consistency, null = ((counts.max(-1) / n).mean(-1) for counts in (table, null))
+    favourites = len(np.unique(table.argmax(-1)[table.any(-1)]))
+    return Pointing(float((peaks > 0).mean()), float(consistency), favourites, null, n)
+
+
+def weighted_mean(measured: Sequence[Agreement] | Sequence[Pointing]):
+    """The mean over classes, weighted by their samples; its null is the mean of the classes' permutations."""
+    weights = np.array([one.n for one in measured])
+    columns = ([getattr(one, field.name) for one in measured] for field in fields(measured[0])[:-1])
+    return type(measured[0])(*(np.average(column, axis=0, weights=weights) for column in columns), int(weights.sum()))
+
+
+def p_value(observed: float, null: np.ndarray) -> float:
+    """Share of values at least as large as the observed one, which counts as one of them."""
+    return float((1 + (null >= observed - 1e-12).sum()) / (1 + len(null)))
+
+
+def _entropy(probabilities: np.ndarray) -> np.ndarray:
+    """In nats, over the last axis."""
+    return -(probabilities * np.log(np.where(probabilities > 0, probabilities, 1))).sum(-1)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    zero = np.abs(denominator) < 1e-12
+    return np.where(zero, 0.0, numerator / np.where(zero, 1.0, denominator))
