@@ -152,6 +152,22 @@ def test_miou_bars_show_mean_and_standard_error():
         plots.miou_bars({})
 
 
+def test_grouped_bars_stand_at_their_means_with_standard_errors_and_marks():
+    values = {"INN": {"pose": [1.0, 3.0], "scene": [4.0, 4.0]}, "chance": {"pose": [1.0, 1.0], "scene": [0.0, 2.0]}}
+    marks = {"INN": {"pose": 0.5, "scene": 0.6}, "chance": {"pose": 0.7, "scene": 0.8}}
+    _, axis = plots.grouped_bars(values, "NMI", marks)
+    assert [bar.get_height() for bar in axis.patches] == [2.0, 4.0, 1.0, 1.0]
+    assert [bar.get_x() + bar.get_width() / 2 for bar in axis.patches] == pytest.approx([-0.2125, 0.7875, 0.2125, 1.2125])
+    bars = next(container for container in axis.containers if hasattr(container, "errorbar"))
+    low, high = bars.errorbar[2][0].get_segments()[0][:, 1]
+    assert (high - low) / 2 == pytest.approx(1.0)  # standard error of 1 and 3
+    segments = [segment for lines in axis.collections for segment in lines.get_segments()]
+    assert [start[1] for start, end in segments if start[0] < end[0]] == [0.5, 0.6, 0.7, 0.8]  # error bars stand upright
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["pose", "scene"]
+    with pytest.raises(ValueError, match="values: found none"):
+        plots.grouped_bars({}, "NMI")
+
+
 def test_confusion_heatmap_shows_row_shares():
     _, axis = plots.confusion_heatmap([[3, 1], [0, 0]], ("background", "cat"))
     np.testing.assert_allclose(axis.images[0].get_array(), [[0.75, 0.25], [0, 0]])

@@ -18,18 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from vdalib.data.classes import CLASS_COLOURS
 from vdalib.data.images import VOID
 from vdalib.io import atomic_path
 
-# Found by search for the largest smallest CIELAB distance under normal vision and the three dichromacies:
-# 31 among the first ten (PartWorld's classes), 17 among all twenty.
-CLASS_COLOURS: dict[str, str] = {
-    "aeroplane": "#a569f0", "bird": "#f00000", "boat": "#0fffd2", "bottle": "#87004b", "bus": "#ffe100",
-    "car": "#5a96b4", "cat": "#3c00d2", "dog": "#b4f087", "horse": "#c37869", "person": "#691e87",
-    "bicycle": "#a5001e", "chair": "#ffa5ff", "cow": "#d22d87", "dining table": "#ff8700",
-    "motorbike": "#b4964b", "potted plant": "#00c396", "sheep": "#692db4", "sofa": "#b42dff",
-    "train": "#6969b4", "tv monitor": "#964b4b",
-}  # fmt: skip
 BACKGROUND_COLOUR, VOID_COLOUR = "#000000", "#ffffff"
 SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 
@@ -174,6 +166,34 @@ def miou_bars(results: Mapping[str, Sequence[float]], label: str = "mIoU, %") ->
     return figure, axis
 
 
+def grouped_bars(
+    values: Mapping[str, Mapping[str, Sequence[float]]],
+    label: str,
+    marks: Mapping[str, Mapping[str, float]] | None = None,
+) -> tuple[Figure, plt.Axes]:
+    """Series -> group -> values: a bar at each mean, its standard error where there are several.
+
+    marks: series -> group -> height of a black tick, such as what chance gives.
+    """
+    if not values:
+        raise ValueError("values: found none, expected {series: {group: values}}")
+    groups = list(next(iter(values.values())))
+    figure, axes = _figure(1, 1, (max(1.2 + 0.2 * len(values) * len(groups), 5.0), 3.0))
+    axis, width = axes[0, 0], 0.85 / len(values)
+    for number, ((name, series), colour) in enumerate(zip(values.items(), SERIES_COLOURS * len(values))):
+        places = np.arange(len(groups)) + (number + 0.5) * width - 0.425
+        columns = [np.asarray(series[group], float) for group in groups]
+        errors = [column.std(ddof=1) / np.sqrt(len(column)) if len(column) > 1 else 0.0 for column in columns]
+        means = [column.mean() for column in columns]
+        axis.bar(places, means, 0.92 * width, yerr=errors if any(errors) else None, color=colour, capsize=2, label=name)
+        if marks:
+            axis.hlines([marks[name][group] for group in groups], places - width / 2, places + width / 2, color="black")
+    axis.set_xticks(range(len(groups)), groups)
+    axis.set_ylabel(label)
+    _legend(figure, axis.get_legend_handles_labels()[0], columns=4)
+    return figure, axis
+
+
 def confusion_heatmap(counts, names: Sequence[str]) -> tuple[Figure, plt.Axes]:
     """A confusion matrix (n, n), rows the truth, each row as share of its sum."""
     counts = np.asarray(counts, float)
@@ -224,6 +244,16 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
     lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
     cells = [[f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def mean_and_error(values: Sequence[float]) -> str:
+    """The mean with its standard error, with one decimal; the mean alone where there is a single value.
+
+    >>> mean_and_error([62.0, 64.0, 66.0]), mean_and_error([62.0])
+    ('64.0 ± 1.2', '62.0')
+    """
+    error = f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{error}"
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
