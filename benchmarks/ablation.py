@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import joblib
-import numpy as np
 
 from vdalib.config import Config
 from vdalib.io import write_json
-from vdalib.plots import markdown_table
+from vdalib.plots import markdown_table, mean_and_error
 
 MEASURES = {
     "text_seed_miou": "seeds, text",
@@ -44,21 +44,30 @@ ROWS: dict[str, dict] = {
     "M = 3": {"mixture.attributes": 3},
     "M = 5": {"mixture.attributes": 5},
     "M = 10": {"mixture.attributes": 10},
+    "with the random walk": {"refine.random_walk": True},
+    "one attention for all heads": {"clip.share_heads": True},
 }
 
 
-def train_and_measure(preset: str, name: str, seed: int, precision: str, threads: int) -> dict:
-    """One run: train with the row's overrides, then every measure of it."""
+def train_and_measure(
+    changes: dict, measure: Callable[[str], dict], preset: str, name: str, seed: int, precision: str, threads: int
+) -> dict:
+    """One run: train with the row's overrides, then every measure of its directory."""
     import torch
 
-    from vdalib.measuring import evaluate_run
     from vdalib.training import Trainer
 
     torch.set_num_threads(threads)
-    config = Config.from_preset(preset, {**ROWS[name], "seed": seed, "precision": precision})
+    config = Config.from_preset(preset, {**changes, "seed": seed, "precision": precision})
     with tempfile.TemporaryDirectory() as folder:
         Trainer(config, folder).fit()
-        return {"row": name, "seed": seed, "preset": preset, "precision": precision, **evaluate_run(folder)}
+        return {"row": name, "seed": seed, "preset": preset, "precision": precision, **measure(folder)}
+
+
+def quality(run_dir: str) -> dict:
+    from vdalib.measuring import evaluate_run
+
+    return evaluate_run(run_dir)
 
 
 def markdown(runs: list[dict]) -> str:
@@ -67,32 +76,35 @@ def markdown(runs: list[dict]) -> str:
     for row in ROWS:
         columns = [[run[measure] for run in runs if run["row"] == row] for measure in MEASURES]
         if len(columns[0]) > 1:
-            table.append([row, *(f"{np.mean(c):.1f} ± {np.std(c, ddof=1) / len(c) ** 0.5:.1f}" for c in columns)])
+            table.append([row, *map(mean_and_error, columns)])
     return markdown_table(["", *MEASURES.values()], table)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(
+    description: str, rows: dict[str, dict], results: Path, measure: Callable[[str], dict], table: Callable[[list[dict]], str]
+) -> None:
+    """Make the runs that `results` lacks, one after another or in `--jobs` processes, and print the table."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="partworld")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--rows", nargs="+", default=list(rows), choices=list(rows))
     parser.add_argument("--precision", default="bf16", choices=("no", "bf16"))
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
-    done = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    done = json.loads(results.read_text()) if results.exists() else []
     have = {(run["row"], run["seed"], run["preset"]) for run in done}
     wanted = [(given.preset, row, seed) for seed in given.seeds for row in given.rows if (row, seed, given.preset) not in have]
     threads = max(joblib.cpu_count() // given.jobs, 1)
     runs = joblib.Parallel(n_jobs=given.jobs, return_as="generator_unordered")(
-        joblib.delayed(train_and_measure)(*run, given.precision, threads) for run in wanted
+        joblib.delayed(train_and_measure)(rows[run[1]], measure, *run, given.precision, threads) for run in wanted
     )
     for run in runs:
         done.append(run)
-        write_json(RESULTS, done)
+        write_json(results, done)
         measures = ", ".join(f"{name} {value:.1f}" for name, value in run.items() if isinstance(value, float))
         print(f"{run['row']:<30} seed {run['seed']}: {measures}", flush=True)
-    print(markdown(done))
+    print(table(done))
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, ROWS, RESULTS, quality, markdown)

@@ -13,6 +13,7 @@ from open_clip.modified_resnet import ModifiedResNet  # noqa: E402
 from open_clip.transformer import QuickGELU, VisionTransformer  # noqa: E402
 
 from vdalib.clip.dense import adapter_attention, dense_forward  # noqa: E402
+from vdalib.clip.text import attribute_bank, enriched_text  # noqa: E402
 
 TOWER = dict(image_size=32, patch_size=8, width=24, layers=4, heads=3, mlp_ratio=2.0, output_dim=16)
 
@@ -309,3 +310,23 @@ def test_impossible_options_are_refused(options, message):
 def test_other_towers_are_refused_with_the_reason(build, reason):
     with pytest.raises(ValueError, match=f"clip.model: expected an open_clip VisionTransformer .*{reason}"):
         dense_forward(build(), random_images())
+
+
+def test_enriched_text_is_its_literal_formula():
+    generator = torch.Generator().manual_seed(0)
+    prototypes = F.normalize(torch.randn(3, 6, generator=generator), dim=1)
+    bank = torch.randn(20, 6, generator=generator)
+    enriched = enriched_text(prototypes, bank)
+    for t, found in zip(prototypes, enriched):
+        nearest = sorted(bank, key=lambda a, t=t: float(t @ a))[2:]  # the lowest tenth is left out
+        weights = [math.exp(t @ a) for a in nearest]
+        expected = t + sum(w / sum(weights) * a for w, a in zip(weights, nearest))
+        torch.testing.assert_close(found, expected / expected.norm())
+
+
+def test_attribute_bank_finds_the_centres_of_separate_clusters():
+    centres = 10 * torch.eye(4)
+    noise = 0.1 * torch.randn(4, 25, 4, generator=torch.Generator().manual_seed(1))
+    bank = attribute_bank((centres[:, None] + noise).flatten(0, 1), 4)
+    assert bank.dtype == noise.dtype
+    torch.testing.assert_close(bank[bank.argmax(1).argsort()], (centres[:, None] + noise).mean(1), atol=1e-4, rtol=0)

@@ -108,11 +108,15 @@ class FrozenCLIP(nn.Module):
         tokens = self.tokenizer(list(texts)).to(self.mean.device)
         return torch.cat([unit_vectors(self.model.encode_text(chunk)) for chunk in tokens.split(256)])
 
-    def text_prototypes(self, class_names: Sequence[str], templates: Sequence[str] | None = None) -> Tensor:
-        """(K, D): each name's prompts embedded, normalised, averaged over the templates, normalised again.
+    def text_prototypes(
+        self, class_names: Sequence[str | Sequence[str]], templates: Sequence[str] | None = None
+    ) -> Tensor:
+        """(K, D): each class's prompts embedded, normalised, averaged, normalised again.
 
+        class_names: a name, or several words for the same class, all of which are put into every template.
         templates: strings with one '{}' each; the model's own by default.
         """
         templates = self.templates if templates is None else templates
-        prompts = self.encode_text(render_prompts(class_names, templates))  # (K * templates, D)
-        return unit_vectors(prompts.unflatten(0, (len(class_names), len(templates))).mean(1))
+        prompts = [render_prompts([name] if isinstance(name, str) else name, templates) for name in class_names]
+        embedded = self.encode_text([prompt for group in prompts for prompt in group])
+        return unit_vectors(torch.stack([group.mean(0) for group in embedded.split([*map(len, prompts)])]))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -21,6 +22,26 @@ def render_prompts(names: Sequence[str], templates: Sequence[str]) -> list[str]:
                 f"clip.templates: expected '{{}}' exactly once, where the class name goes; got '{template}'"
             )
     return [template.format(name) for name in names for template in templates]
+
+
+def attribute_bank(sentences: Tensor, count: int, seed: int = 0) -> Tensor:
+    """(count, D) k-means centres of sentence embeddings (n, D), n >= count: ExCEL's bank of textual attributes [P]."""
+    from sklearn.cluster import KMeans
+
+    centres = KMeans(count, n_init=1, random_state=seed).fit(sentences.cpu().numpy()).cluster_centers_
+    return torch.from_numpy(centres).to(sentences)
+
+
+def enriched_text(prototypes: Tensor, bank: Tensor, left_out: float = 0.1) -> Tensor:
+    """T_k = normalise(t_k + sum_j softmax_j(t_k . a_j) a_j), (K, D): ExCEL's text enrichment, to compare with [P] annex.
+
+    prototypes: t_k (K, D), unit. bank: a_j (A, D) of `attribute_bank`. left_out: share of the attributes, those
+    least like t_k, that a class does without.
+    """
+    similarity = prototypes @ bank.T  # (K, A)
+    kept = similarity.topk(len(bank) - int(left_out * len(bank)), dim=1)
+    attributes = torch.einsum("ka,kad->kd", kept.values.softmax(1), bank[kept.indices])
+    return F.normalize(prototypes + attributes, dim=1)
 
 
 def reduced_vocabulary(texts: Iterable[str]) -> list[int]:
