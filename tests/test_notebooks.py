@@ -68,8 +68,9 @@ def test_notebook_is_clean(path):
 def test_notebook_was_executed_in_order_and_without_errors(path):
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not any(cell.source.endswith(";") for cell in cells), "nbval shows the last value all the same: plt.show()"
     kinds = {output.get("name", output.output_type) for cell in cells for output in cell.outputs}
-    assert not kinds & {"error", "stderr"}
+    assert not kinds & {"error", "stderr", "execute_result"}, "what a cell shows is printed or drawn, not its last value"
 
 
 @pytest.fixture(scope="module")
