@@ -237,7 +237,7 @@ def test_commands_say_in_a_line_what_is_wrong(folder_run, tmp_path):
     ):
         with pytest.raises(SystemExit, match=message):
             cli.main(["segment", *words])
-    with pytest.raises(SystemExit, match="error: data.root: preset 'folder' needs your folder of pictures, by --data DIR"):
+    with pytest.raises(SystemExit, match="error: data.root: data set 'folder' needs its folder; give it by --data DIR"):
         cli.main(["run", "--preset", "folder", "--run-dir", str(tmp_path / "run")])
     with pytest.raises(SystemExit, match="error: .*no such folder; give a folder in one of two layouts"):
         cli.main(["run", "--preset", "folder", "--run-dir", str(tmp_path / "run"), "--data", str(tmp_path / "none")])
