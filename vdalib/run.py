@@ -177,9 +177,7 @@ class Evidence:
     @cached_property
     def pseudo_label(self) -> Tensor:
         """What the segmenter would be taught here: (B, H, W)."""
-        return self.run.labeller.pseudo_label(
-            self.features, self.queries, self.labels, self.images, self._own_embedding
-        )
+        return self.pseudo_label_of(self.queries)
 
     @property
     def prediction(self) -> Tensor:
@@ -193,6 +191,10 @@ class Evidence:
     def seeds_of(self, queries: Tensor) -> Tensor:
         """Seeds of any queries (B, K, D)."""
         return self.run.labeller.activation(self.features, queries, self.labels)
+
+    def pseudo_label_of(self, queries: Tensor) -> Tensor:
+        """Pseudo labels (B, H, W) of any queries (B, K, D)."""
+        return self.run.labeller.pseudo_label(self.features, queries, self.labels, self.images, self._own_embedding)
 
     def refined_of(self, seeds: Tensor) -> Tensor:
         """Seeds after the random walk, scaled to 0..1 again; the same seeds where the run does not walk."""
