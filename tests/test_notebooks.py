@@ -18,6 +18,7 @@ PARAMETERS = {  # run_dir is added where a preset is run
     "00_the_world": {"num_images": 24, "num_layouts": 2000},
     "01_loss_derivation": {"seed": 1, "steps": 50, "samples": 2000},
     "02_staged_training": SMOKE,
+    "03_attribute_cams": SMOKE | {"num_images": 12, "patch_attributes": 2},
     "05_evaluation": SMOKE,
 }
 KNOWN_TAGS = {"parameters", "nbval-ignore-output"}

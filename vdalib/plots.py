@@ -23,7 +23,7 @@ from vdalib.data.images import VOID
 from vdalib.io import atomic_path
 
 BACKGROUND_COLOUR, VOID_COLOUR = "#000000", "#ffffff"
-SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
+SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")  # Okabe and Ito
 
 
 def class_colour(name: str) -> str:
