@@ -159,7 +159,7 @@ def test_errors_are_shown_and_raised(widget, monkeypatch):
     widget.opacity.value = 0.3
     assert widget.message.value == ""
 
-    (widget.folder.parent / "views").write_text("a file where the folder should be")
+    widget.folder.write_text("a file where the folder should be")
     widget.save.click()  # ipywidgets logs what a button raises
     assert "FileExistsError" in widget.message.value and "views" in widget.message.value
 

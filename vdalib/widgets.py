@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager
 from html import escape
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class AttributeBrowser(widgets.VBox):
     def __init__(
         self, run: str | Path | Run, split: str = "train", gallery: int = 200, overrides: Mapping[str, Any] | None = None
     ) -> None:
-        self.folder = Path("views") if isinstance(run, Run) else Path(run) / "views"
+        self.folder = (Path.cwd() if isinstance(run, Run) else Path(run)) / "views"
         self.browser = Browser(run if isinstance(run, Run) else Run.load(run, overrides=overrides), split, gallery)
         wide, delayed = widgets.Layout(width="330px"), {"continuous_update": False}
         self.image = widgets.IntSlider(0, 0, len(self.browser.dataset) - 1, description="image", layout=wide, **delayed)
@@ -46,7 +47,7 @@ class AttributeBrowser(widgets.VBox):
         self.alpha = widgets.FloatSlider(0.6, min=0, max=1, step=0.05, description="alpha", disabled=True, layout=wide, **delayed)
         self.opacity = widgets.FloatSlider(0.6, min=0, max=1, step=0.05, description="opacity", layout=wide, **delayed)
         self.save = widgets.Button(description="save as PNG", icon="download")
-        self.message = widgets.HTML()
+        self.message = widgets.HTML(layout=widgets.Layout(width="98%"))
         self.picture = widgets.Image(format="png")
         self._settled = True
 
@@ -57,8 +58,8 @@ class AttributeBrowser(widgets.VBox):
             control.observe(self._draw, "value")
         self.save.on_click(self._save)
         left = widgets.VBox([self.image, self.components, self.adaptive, self.alpha, self.opacity])
-        right = widgets.VBox([self.class_name, self.query, self.map, widgets.HBox([self.save, self.message])])
-        super().__init__([widgets.HBox([left, right]), self.picture])
+        right = widgets.VBox([self.class_name, self.query, self.map, self.save])
+        super().__init__([widgets.HBox([left, right]), self.message, self.picture])
         self._choose_image()
 
     def _choose_image(self, change=None) -> None:
@@ -129,8 +130,7 @@ class AttributeBrowser(widgets.VBox):
         with self._told():
             index, k = self.image.value, self.class_name.value
             name = f"{self.browser.dataset[index].name}_{self.browser.run.class_names[k]}".replace(" ", "_")
-            number = sum(1 for _ in self.folder.glob(f"{name}_*.png")) + 1
-            path = self.folder / f"{name}_{number}.png"
+            path = next(path for n in count(1) if not (path := self.folder / f"{name}_{n}.png").exists())
             with atomic_path(path) as temporary:
-                temporary.write_bytes(self.picture.value)
+                temporary.write_bytes(panel.to_png(self._figure()))
         self.message.value = f"saved {escape(str(path))}"
