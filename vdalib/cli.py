@@ -71,6 +71,21 @@ def segment(given: Namespace) -> None:
         raise SystemExit("\n".join([f"{len(outcome.failed)} could not be read:", *outcome.failed.values()]))
 
 
+def evaluate(given: Namespace) -> None:
+    """Measure a trained run; several processes share the images and one of them writes RUN/evaluation.json."""
+    from accelerate import PartialState
+
+    from vdalib.io import write_json
+    from vdalib.measuring import evaluate_run
+
+    state, out = PartialState(), given.run / "evaluation.json"
+    with plain_errors():
+        values = evaluate_run(given.run, not given.plain, _overrides(given), state.device, progress=state.is_main_process)
+        if state.is_main_process:
+            write_json(out, values)
+            print(f"{json.dumps(values, indent=1)}\n{out}")
+
+
 def prepare(given: Namespace) -> None:
     from vdalib.config import Config, parse_overrides
     from vdalib.data import prepare
@@ -169,6 +184,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, help="where masks and overlays go (default RUN/segmented)")
     command.add_argument("--multi-scale", action="store_true", help="average several sizes and mirrored views: better, slower")
     command.add_argument("--crf", action="store_true", help="let borders follow the picture's edges (DenseCRF): slower")
+
+    command = add(
+        evaluate,
+        parents=[used_run, data, settings],
+        help="mIoU of a run's seeds on its training images and of its masks on val; shares the images among processes",
+    )
+    command.add_argument("--plain", action="store_true", help="without multi-scale and CRF: quicker")
 
     command = add(
         prepare,

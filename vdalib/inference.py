@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +16,9 @@ from torchvision.transforms.v2 import functional as transforms
 from vdalib.config import Config, InferenceConfig
 from vdalib.data import class_names
 from vdalib.data.images import save_mask
+from vdalib.devices import autocast
 
-__all__ = ["Predictor", "at_scale", "autocast", "dense_crf", "multi_scale_logits", "save_mask"]
-
-_AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The context in which a run of this precision ("no", "bf16" or "fp16") computes."""
-    dtype = _AUTOCAST[precision]
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+__all__ = ["Predictor", "at_scale", "dense_crf", "multi_scale_logits", "save_mask"]
 
 
 def at_scale(images: Tensor, patch_size: int, scale: float = 1.0, size: int | None = None) -> Tensor:

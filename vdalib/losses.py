@@ -1,12 +1,24 @@
-"""The losses: pure functions on tensors. Energies, log weights and log_det are in nats per vector."""
+"""The losses: pure functions on tensors. Energies, log weights and log_det are in nats per vector.
+
+Where several processes hold parts of a batch, `total` sums a count (a scalar tensor) over them: each gets its part of the whole
+batch's loss, and the parts add up. Without it a batch is whole.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 IGNORE = 255
+
+Total = Callable[[Tensor], Tensor]
+
+
+def _alone(count: Tensor) -> Tensor:
+    return count
 
 
 def inter_class_nll(energy: Tensor, log_weights: Tensor, log_det: Tensor, scale: float = 1.0) -> Tensor:
@@ -44,7 +56,9 @@ def discriminative(energy: Tensor, log_weights: Tensor, classes: Tensor) -> Tens
     return F.cross_entropy(log_weights.detach() - energy, classes)
 
 
-def class_contrastive(prototypes: Tensor, anchors: Tensor, classes: Tensor, temperature: float) -> Tensor:
+def class_contrastive(
+    prototypes: Tensor, anchors: Tensor, classes: Tensor, temperature: float, total: Total = _alone
+) -> Tensor:
     """L_con: InfoNCE that pulls each prototype to its class anchor, away from others ([N], method.md sec. 7).
 
     Args:
@@ -52,10 +66,11 @@ def class_contrastive(prototypes: Tensor, anchors: Tensor, classes: Tensor, temp
         temperature: divides the cosines, > 0.
     """
     cosine = F.normalize(prototypes, dim=-1) @ F.normalize(anchors.detach(), dim=-1).T
-    return F.cross_entropy(cosine / temperature, classes, reduction="sum") / max(len(classes), 1)
+    count = total(torch.tensor(len(classes), device=classes.device)).clamp_min(1)
+    return F.cross_entropy(cosine / temperature, classes, reduction="sum") / count
 
 
-def segmentation_loss(logits: Tensor, target: Tensor, background_weight: float = 0.5) -> Tensor:
+def segmentation_loss(logits: Tensor, target: Tensor, background_weight: float = 0.5, total: Total = _alone) -> Tensor:
     """Cross entropy: its mean over background pixels and its mean over foreground, half each ([P] ExCEL).
 
     Args:
@@ -66,10 +81,10 @@ def segmentation_loss(logits: Tensor, target: Tensor, background_weight: float =
     background = (target == 0).to(loss.dtype)
     foreground = ((target != 0) & (target != IGNORE)).to(loss.dtype)
     shares = ((background, background_weight), (foreground, 1 - background_weight))
-    return sum(share * (loss * pixels).sum() / (pixels.sum() + 1e-6) for pixels, share in shares)
+    return sum(share * (loss * pixels).sum() / (total(pixels.sum()) + 1e-6) for pixels, share in shares)
 
 
-def affinity_loss(affinity: Tensor, labels: Tensor, radius: int = 8) -> Tensor:
+def affinity_loss(affinity: Tensor, labels: Tensor, radius: int = 8, total: Total = _alone) -> Tensor:
     """Near patches should be alike if their pseudo labels agree and unlike if not ([P] AFA, ExCEL).
 
     Counts ordered pairs, a patch with itself among them, as published.
@@ -87,6 +102,6 @@ def affinity_loss(affinity: Tensor, labels: Tensor, radius: int = 8) -> Tensor:
     counted = near & known[:, :, None] & known[:, None, :]
     same = flat[:, :, None] == flat[:, None, :]
     positive, negative = counted & same, counted & ~same
-    attract = ((1 - affinity) * positive).sum() / (positive.sum() + 1)
-    repel = (affinity * negative).sum() / (negative.sum() + 1)
+    attract = ((1 - affinity) * positive).sum() / (total(positive.sum()) + 1)
+    repel = (affinity * negative).sum() / (total(negative.sum()) + 1)
     return 0.5 * (attract + repel)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vdalib.devices import autocast, merged, own_share
 from vdalib.evaluation import ConfusionMatrix, SeedCurve
-from vdalib.inference import autocast, dense_crf, multi_scale_logits
+from vdalib.inference import dense_crf, multi_scale_logits
 from vdalib.run import Run, whole_images
 
 PLAIN, MULTI_SCALE, CRF = "plain", "multi-scale + flip", "multi-scale + flip + CRF"
@@ -79,12 +81,13 @@ class Segmented:
 
 
 def segmentations(
-    run: Run, dataset, multi_scale_crf: bool = True, progress: bool = False
+    run: Run, dataset, multi_scale_crf: bool = True, progress: bool = False, indices: Sequence[int] | None = None
 ) -> Iterator[Segmented]:
-    """Every image of a data set by PLAIN and, if asked for, by MULTI_SCALE and CRF (method.md sec. 9)."""
+    """Images of a data set, all or some, by PLAIN and, if asked for, by MULTI_SCALE and CRF (method.md sec. 9)."""
     settings = run.config.inference
-    bar = tqdm(total=len(dataset), desc="segment", unit="image", disable=not progress)
-    for batch in whole_images(dataset, masks=True):
+    indices = range(len(dataset)) if indices is None else indices
+    bar = tqdm(total=len(indices), desc="segment", unit="image", disable=not progress)
+    for batch in whole_images(dataset, indices, masks=True):
         images = batch.images.to(run.device)
         ways = {PLAIN: ((1.0,), False)}
         if multi_scale_crf:
@@ -108,27 +111,35 @@ def segmentations(
     bar.close()
 
 
-def evaluate_run(run_dir: str | Path, multi_scale_crf: bool = True) -> dict[str, float]:
+def evaluate_run(
+    run_dir: str | Path,
+    multi_scale_crf: bool = True,
+    overrides: Mapping[str, Any] | None = None,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+) -> dict[str, float]:
     """A run's mIoU in percent: seeds on its training images, masks on val.
 
     text_seed_miou, seed_miou: seeds of the text prototypes and of the run's own queries, each at its best
         threshold. refined_seed_miou: the latter after the random walk.
     miou, miou_ms_crf: PLAIN and CRF segmentation; without `multi_scale_crf` the second is left out.
+    overrides, device: see `Run.load`. Where there are several processes they share the images, and each returns the whole.
     """
-    run = Run.load(run_dir)
-    seeds = label_quality(run, run.dataset("train"), pseudo_labels=False).seeds
+    run = Run.load(run_dir, overrides=overrides, device=device)
+    train, val = run.dataset("train"), run.dataset("val")
+    seeds = label_quality(run, train, own_share(len(train)), pseudo_labels=False, progress=progress).seeds
     names = {
         "text_seed_miou": "text seed",
         "seed_miou": "query seed",
         "refined_seed_miou": "query seed, refined",
     }
-    result = {key: 100 * seeds[name].best()[1] for key, name in names.items()}
+    result = {key: 100 * merged(seeds[name]).best()[1] for key, name in names.items()}
     ways = {"miou": PLAIN} | ({"miou_ms_crf": CRF} if multi_scale_crf else {})
     matrices = {key: ConfusionMatrix(len(run.class_names) + 1) for key in ways}
-    for item in segmentations(run, run.dataset("val"), multi_scale_crf):
+    for item in segmentations(run, val, multi_scale_crf, progress, own_share(len(val))):
         for key, way in ways.items():
             matrices[key].update(item.maps[way], item.truth)
-    return result | {key: 100 * matrix.mean_iou() for key, matrix in matrices.items()}
+    return result | {key: 100 * merged(matrix).mean_iou() for key, matrix in matrices.items()}
 
 
 @dataclass

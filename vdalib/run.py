@@ -18,7 +18,8 @@ from vdalib import cam
 from vdalib.assembly import VisualDescriptionAssembler
 from vdalib.config import Config
 from vdalib.data import build_dataset
-from vdalib.inference import Predictor, at_scale, autocast
+from vdalib.devices import autocast
+from vdalib.inference import Predictor, at_scale
 from vdalib.labelling import ImagePrototypes, PseudoLabeller
 from vdalib.training import VisualMixture
 

@@ -17,6 +17,23 @@ class SegmenterOutput(NamedTuple):
     embedding: Tensor
 
 
+class SharedDropout2d(nn.Dropout2d):
+    """Dropout of whole channels, drawn for the batch of all processes, so that their number changes nothing.
+
+    share: (index, count) of this process, which holds the index-th of count equal parts of every batch. All processes
+    must have the same random state.
+    """
+
+    share = (0, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, E, h, w) -> the same shape."""
+        index, count = self.share
+        (batch, width), one = features.shape[:2], (1,) * (features.ndim - 2)
+        kept = F.dropout2d(features.new_ones(count * batch, width, *one), self.p, self.training)
+        return features * kept[index * batch : (index + 1) * batch]
+
+
 class Adapter(nn.Module):
     """One small MLP per CLIP block, their outputs concatenated and compressed by a convolution.
 
@@ -33,7 +50,7 @@ class Adapter(nn.Module):
             for _ in range(num_layers)
         )
         self.compress = nn.Conv2d(num_layers * width, width, 1)
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = SharedDropout2d(dropout)
 
     def forward(self, layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
         """L tensors (B, N, C), patch tokens after each block, with N = h * w -> (B, E, h, w).

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.profiler import record_function
@@ -22,6 +22,7 @@ from vdalib.clip import FrozenCLIP
 from vdalib.config import Config, ScheduleConfig
 from vdalib.data import build_dataset, completed
 from vdalib.data.loader import training_batches
+from vdalib.devices import accelerator_for, autocast
 from vdalib.flow import InvertibleNetwork
 from vdalib.io import atomic_path
 from vdalib.labelling import PseudoLabeller
@@ -105,8 +106,7 @@ class Trainer:
     def __init__(self, config: Config, run_dir: str | Path, dataset=None):
         self.config = config = completed(config)
         self.run_dir = Path(run_dir)
-        handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
-        self.accelerator = Accelerator(mixed_precision=config.precision, kwargs_handlers=handlers)
+        self.accelerator = accelerator_for(config.precision)
         self.device = self.accelerator.device
         torch.manual_seed(config.seed)
         self.dataset = dataset if dataset is not None else build_dataset(config.data, config.data.train_split, config.seed)
@@ -114,6 +114,7 @@ class Trainer:
         self.clip = FrozenCLIP.from_config(config.clip).to(self.device)
         self.labeller = PseudoLabeller(self.clip, self.dataset.class_names, config)
         segmenter = Segmenter.from_config(config.segmenter, self.clip.num_layers, self.clip.token_width, num_classes)
+        segmenter.adapter.dropout.share = (self.accelerator.process_index, self.accelerator.num_processes)
         model = ProjectedSegmenter(segmenter, self.clip.dim)
         mixture = VisualMixture(config, num_classes, self.clip.dim)
         self.assembler = VisualDescriptionAssembler(
@@ -189,7 +190,7 @@ class Trainer:
         fuse = stage == 2 and config.assembly.fusion
         enhance = stage == 2 and config.assembly.enhancement
         self.model.train()
-        with self.accelerator.autocast():
+        with autocast(self.device, config.precision):
             with record_function("clip"):
                 features = self.clip.encode_image(images, attention=config.refine.random_walk, embed=self._frozen_embedding)
             with record_function("segmenter forward"):
@@ -205,13 +206,18 @@ class Trainer:
         with record_function("losses"):
             terms = {
                 "segmentation": losses.segmentation_loss(
-                    self._upsample(logits, target), target, config.schedule.background_weight
+                    self._upsample(logits, target), target, config.schedule.background_weight, self._total
                 ),
-                "affinity": losses.affinity_loss(patch_affinity(embedding), self._at_grid(target, features.grid)),
+                "affinity": losses.affinity_loss(
+                    patch_affinity(embedding), self._at_grid(target, features.grid), total=self._total
+                ),
             }
-            loss = terms["segmentation"] + config.schedule.affinity_weight * terms["affinity"]
             if enhance:
                 terms["contrastive"] = self._contrastive(projected.float(), logits.detach(), labels, found.reliable)
+            # Each process has its part of every loss; gradients and logged values are averaged over processes.
+            terms = {name: self.accelerator.num_processes * part for name, part in terms.items()}
+            loss = terms["segmentation"] + config.schedule.affinity_weight * terms["affinity"]
+            if enhance:
                 loss = loss + config.assembly.enhancement_weight * terms["contrastive"]
         with record_function("segmenter backward"):
             self.optimizer.zero_grad(set_to_none=True)
@@ -220,22 +226,29 @@ class Trainer:
             self.optimizer.step()
         if stage > 0 and self.needs_mixture:
             with record_function("inn and assembly"):
-                vectors = found.prototypes[:, :, None].float()
+                gather = self.accelerator.gather
+                vectors = gather(found.prototypes[:, :, None].float())
                 if config.mixture.patch_attributes:
-                    masks = predicted_masks(logits, labels)
-                    drawn = drawn_patches(features.patches, masks, config.mixture.patch_attributes)
+                    masks = gather(predicted_masks(logits, labels))
+                    drawn = drawn_patches(gather(features.patches), masks, config.mixture.patch_attributes)
                     vectors = torch.cat([vectors, drawn.float()], dim=2)
-                terms |= self._mixture_steps(vectors, found.reliable, intra=stage == 2)
-        present = found.present.sum()
-        terms |= {"reliable": found.reliable.sum() / present.clamp_min(1), "predicted": present / labels.sum().clamp_min(1)}
+                terms |= self._mixture_steps(vectors, gather(found.reliable), intra=stage == 2)
+        reliable, present, named = self._total(torch.stack([found.reliable.sum(), found.present.sum(), labels.sum()]))
+        terms |= {"reliable": reliable / present.clamp_min(1), "predicted": present / named.clamp_min(1)}
         return {name: value.detach() for name, value in terms.items()}
+
+    def _total(self, count: Tensor) -> Tensor:
+        """A count summed over all processes."""
+        return self.accelerator.reduce(count, "sum")
 
     def _contrastive(self, projected: Tensor, logits: Tensor, labels: Tensor, reliable: Tensor) -> Tensor:
         """L_con: the adapter's masked-average prototypes (B, K, D) against the class anchors g(mu_k) [N]."""
         prototypes, _ = masked_prototypes(projected, predicted_masks(logits, labels))
         image, classes = reliable.nonzero(as_tuple=True)
         temperature = self.config.assembly.enhancement_temperature
-        return losses.class_contrastive(prototypes[image, classes], self.assembler.anchors(), classes, temperature)
+        return losses.class_contrastive(
+            prototypes[image, classes], self.assembler.anchors(), classes, temperature, self._total
+        )
 
     def _frozen_embedding(self, layers, grid) -> Tensor:
         """Adapter features for learnable calibration; no gradient, no dropout."""
@@ -256,11 +269,10 @@ class Trainer:
         return F.interpolate(target[:, None].float(), grid, mode="nearest")[:, 0].long()
 
     def _mixture_steps(self, vectors: Tensor, reliable: Tensor, intra: bool) -> dict[str, Tensor]:
-        """Collect the reliable prototypes of all processes; one INN step for every full batch of them [N].
+        """Collect reliable prototypes; one INN step for every full batch of them [N].
 
-        vectors: (B, K, 1+P, D), each prototype followed by its patches; reliable: (B, K).
+        vectors: (B, K, 1+P, D) of all processes, each prototype followed by its patches; reliable: (B, K).
         """
-        vectors, reliable = self.accelerator.gather(vectors), self.accelerator.gather(reliable)
         image, classes = reliable.nonzero(as_tuple=True)
         every, terms = vectors.shape[2], {}
         vectors = torch.cat([self.waiting[0], vectors[image, classes].flatten(0, 1)])
@@ -299,6 +311,7 @@ class Trainer:
         partial = final.with_name(final.name + ".partial")
         self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(partial), safe_serialization=True)
+        self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return
         waiting = {"prototypes": self.waiting[0].contiguous(), "classes": self.waiting[1].contiguous()}
@@ -313,8 +326,11 @@ class Trainer:
                 save_file({key: value.contiguous() for key, value in module.state_dict().items()}, path)
 
     def resume(self) -> None:
-        """Go on from the last complete checkpoint, if there is one."""
+        """Go on from the last complete checkpoint, if there is one; the number of processes may be another."""
         checkpoints = sorted((self.run_dir / "checkpoints").glob("step_*[0-9]"))
+        last = gather_object([checkpoints[-1].name if checkpoints else "none"])
+        if len({*last}) > 1:
+            raise ValueError(f"{self.run_dir}: processes see different checkpoints ({', '.join(last)}); put it on a shared disk")
         if not checkpoints:
             return
         saved = Config.from_preset(self.run_dir / "config.yaml")

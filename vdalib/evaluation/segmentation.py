@@ -112,6 +112,16 @@ class SeedCurve:
         counts = torch.bincount(flat, minlength=int(np.prod(shape))).view(shape).cpu().numpy()
         self._counts = counts if self._counts is None else self._counts + counts
 
+    def __add__(self, other: SeedCurve) -> SeedCurve:
+        if not isinstance(other, SeedCurve):
+            return NotImplemented
+        if not np.array_equal(self.thresholds, other.thresholds):
+            raise ValueError("cannot add seed curves of different thresholds")
+        total = SeedCurve(self.thresholds)
+        counted = [curve._counts for curve in (self, other) if curve._counts is not None]
+        total._counts = sum(counted) if counted else None
+        return total
+
     def confusions(self) -> list[ConfusionMatrix]:
         """One matrix per threshold, in ascending order of thresholds."""
         if self._counts is None:

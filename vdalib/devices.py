@@ -1,0 +1,72 @@
+"""Devices, processes and precision: all that we ask of accelerate."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import AbstractContextManager
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from safetensors.torch import load_file
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Part = TypeVar("Part")
+
+_AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The context in which a run of this precision ("no", "bf16" or "fp16") computes."""
+    dtype = _AUTOCAST[precision]
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def accelerator_for(precision: str) -> Accelerator:
+    """An Accelerator of this precision, whatever other ones in this Python process have.
+
+    Its checkpoints hold weights without the wrapper of several processes, so that any number of processes can go on from them.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState, SharedDict
+
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._shared_state = SharedDict()  # those that exist keep theirs; Accelerator() refuses a second precision
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=handlers)
+    if accelerator.num_processes == 1 and {"MASTER_ADDR", "KMP_AFFINITY"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
+        cure = "ACCELERATE_USE_CPU=true torchrun --nproc_per_node N -m vdalib ..."
+        warnings.warn(f"`accelerate launch --cpu` started one process, whatever --num_processes says; use `{cure}`", stacklevel=2)
+
+    def unwrapped(models, weights, folder) -> None:
+        weights[:] = [accelerator.unwrap_model(model).state_dict() for model in models]
+
+    def into_unwrapped(models, folder) -> None:
+        for number, model in enumerate(models):
+            file = Path(folder) / f"model{f'_{number}' if number else ''}.safetensors"
+            accelerator.unwrap_model(model).load_state_dict(load_file(file))
+        models.clear()  # accelerate has nothing left to load
+
+    accelerator.register_save_state_pre_hook(unwrapped)
+    accelerator.register_load_state_pre_hook(into_unwrapped)
+    return accelerator
+
+
+def own_share(length: int) -> range:
+    """Which of 0 .. length - 1 this process sees to: over all processes each is there exactly once, whatever divides."""
+    from accelerate import PartialState
+
+    state = PartialState()
+    return range(state.process_index, length, state.num_processes)
+
+
+def merged(part: Part) -> Part:
+    """The sum, in every process, of what each has."""
+    from accelerate.utils import gather_object
+
+    return reduce(add, gather_object([part]))
