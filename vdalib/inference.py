@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.profiler import record_function
 from torchvision.transforms.v2 import functional as transforms
 
 from vdalib.config import Config, InferenceConfig
@@ -43,7 +44,9 @@ def multi_scale_logits(
     for scale in scales:
         scaled = at_scale(images, clip.patch_size, scale, size)
         views = torch.cat([scaled, scaled.flip(-1)]) if flip else scaled
-        logits = _resized(segmenter(*clip.encode_layers(views)).logits.float(), images.shape[-2:])
+        with record_function("clip"):
+            layers, grid = clip.encode_layers(views)
+        logits = _resized(segmenter(layers, grid).logits.float(), images.shape[-2:])
         if flip:
             straight, mirrored = logits.chunk(2)
             logits = (straight + mirrored.flip(-1)) / 2

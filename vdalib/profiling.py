@@ -1,20 +1,27 @@
-"""Where a training step spends its time and memory."""
+"""Where a training step or inference spends its time, its FLOPs and its memory."""
 
 from __future__ import annotations
 
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakSet, finalize
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
-PARTS = ("clip", "cam and affinity", "par", "segmenter forward", "losses", "segmenter backward", "inn and assembly", "optimiser")
+PARTS = ("clip", "adapter", "decoder", "cam and affinity", "par", "losses", "segmenter backward", "optimiser", "inn and assembly")
 
 
-def seconds(function: Callable[[], object], repeats: int = 3, warmup: int = 1) -> float:
-    """Median wall time of a call in seconds."""
+def timings(function: Callable[[], object], repeats: int = 3, warmup: int = 1) -> list[float]:
+    """Wall times of calls in seconds, in order."""
     times = []
     for _ in range(warmup + repeats):
         _synchronise()
@@ -22,11 +29,16 @@ def seconds(function: Callable[[], object], repeats: int = 3, warmup: int = 1) -
         function()
         _synchronise()
         times.append(time.perf_counter() - start)
-    return sorted(times[warmup:])[repeats // 2]
+    return times[warmup:]
+
+
+def seconds(function: Callable[[], object], repeats: int = 3, warmup: int = 1) -> float:
+    """Median wall time of a call in seconds."""
+    return statistics.median(timings(function, repeats, warmup))
 
 
 def part_seconds(step: Callable[[], object], repeats: int = 3) -> dict[str, float]:
-    """Mean seconds of each of PARTS in a call of `step`, from the `record_function` marks of the training step.
+    """Mean seconds of each of PARTS in a call of `step`, from the `record_function` marks in the library.
 
     On a GPU the marks count kernel time, on a CPU wall time. What no mark covers is under "other".
     """
@@ -44,6 +56,70 @@ def part_seconds(step: Callable[[], object], repeats: int = 3) -> dict[str, floa
     spent["cam and affinity"] -= spent["par"]
     spent["other"] = max(total - sum(spent.values()), 0.0)
     return spent
+
+
+@dataclass
+class Work:
+    """flops: of products and convolutions, two for a multiply-add, as `FlopCounterMode` counts them.
+
+    peak_bytes: the most that tensors made since the step began took while the part ran.
+    """
+
+    flops: float = 0.0
+    peak_bytes: int = 0
+
+
+def part_work(step: Callable[[], object], repeats: int = 1) -> dict[str, Work]:
+    """FLOPs of each of PARTS and of "other" in a call of `step`, mean over calls, and peak memory over calls.
+
+    Attention is written out for the count: fused kernels would not be counted. Time under this means nothing.
+    """
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, _Watch(counter.get_total_flops) as watch:
+            for _ in range(repeats):
+                step()
+        watch.settle("other")
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+    return {part: Work(work.flops / repeats, work.peak_bytes) for part, work in watch.parts.items()}
+
+
+class _Watch(TorchDispatchMode):
+    """Every operation passes here, and so do the marks: they say to which part FLOPs and live bytes belong."""
+
+    def __init__(self, total_flops: Callable[[], float]):
+        super().__init__()
+        self.parts = {part: Work() for part in (*PARTS, "other")}
+        self.inside, self.total_flops, self.seen = ["other"], total_flops, 0.0
+        self.live, self.storages = 0, WeakSet()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name()
+        if name == "profiler::_record_function_enter_new":
+            self.settle(self.inside[-1])
+            self.inside.append(args[0] if args[0] in self.parts else self.inside[-1])
+        result = func(*args, **(kwargs or {}))
+        if name.startswith("profiler::_record_function_exit"):
+            self.settle(self.inside.pop())
+        for value in tree_leaves(result):
+            if isinstance(value, torch.Tensor) and (storage := value.untyped_storage()) not in self.storages:
+                self.storages.add(storage)
+                self.live += storage.nbytes()
+                finalize(storage, self._release, storage.nbytes())
+        work = self.parts[self.inside[-1]]
+        work.peak_bytes = max(work.peak_bytes, self.live)
+        return result
+
+    def settle(self, part: str) -> None:
+        """FLOPs since the last mark belong to the part."""
+        total = self.total_flops()
+        self.parts[part].flops += total - self.seen
+        self.seen = total
+
+    def _release(self, size: int) -> None:
+        self.live -= size
 
 
 def peak_memory_gib() -> float:

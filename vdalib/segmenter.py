@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 
 class SegmenterOutput(NamedTuple):
@@ -121,8 +122,10 @@ class Segmenter(nn.Module):
 
     def forward(self, layers: Sequence[Tensor], grid: tuple[int, int]) -> SegmenterOutput:
         """`DenseFeatures.layers` and `.grid` -> logits and embedding."""
-        embedding = self.adapter(layers, grid)
-        return SegmenterOutput(self.decoder(embedding), embedding)
+        with record_function("adapter"):
+            embedding = self.adapter(layers, grid)
+        with record_function("decoder"):
+            return SegmenterOutput(self.decoder(embedding), embedding)
 
 
 def patch_affinity(embedding: Tensor, sharpness: float = 3.0) -> Tensor:

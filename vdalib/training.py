@@ -193,8 +193,7 @@ class Trainer:
         with autocast(self.device, config.precision):
             with record_function("clip"):
                 features = self.clip.encode_image(images, attention=config.refine.random_walk, embed=self._frozen_embedding)
-            with record_function("segmenter forward"):
-                output, projected = self.model(features.layers, features.grid, enhance)
+            output, projected = self.model(features.layers, features.grid, enhance)
         logits, embedding = output.logits.float(), output.embedding.float()
         with torch.no_grad():
             with record_function("inn and assembly"):
