@@ -112,6 +112,10 @@ class Trainer:
         self.dataset = dataset if dataset is not None else build_dataset(config.data, config.data.train_split, config.seed)
         num_classes = len(self.dataset.class_names)
         self.clip = FrozenCLIP.from_config(config.clip).to(self.device)
+        patch, crop = self.clip.patch_size, config.data.crop
+        if crop % patch:
+            near = f"{max(crop // patch, 1) * patch} or {(crop // patch + 1) * patch}"
+            raise ValueError(f"data.crop: {crop} px are not whole patches of {patch} px ({config.clip.model}); choose {near}")
         self.labeller = PseudoLabeller(self.clip, self.dataset.class_names, config)
         segmenter = Segmenter.from_config(config.segmenter, self.clip.num_layers, self.clip.token_width, num_classes)
         segmenter.adapter.dropout.share = (self.accelerator.process_index, self.accelerator.num_processes)
@@ -245,9 +249,7 @@ class Trainer:
         prototypes, _ = masked_prototypes(projected, predicted_masks(logits, labels))
         image, classes = reliable.nonzero(as_tuple=True)
         temperature = self.config.assembly.enhancement_temperature
-        return losses.class_contrastive(
-            prototypes[image, classes], self.assembler.anchors(), classes, temperature, self._total
-        )
+        return losses.class_contrastive(prototypes[image, classes], self.assembler.anchors(), classes, temperature, self._total)
 
     def _frozen_embedding(self, layers, grid) -> Tensor:
         """Adapter features for learnable calibration; no gradient, no dropout."""

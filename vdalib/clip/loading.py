@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 import vdalib
+from vdalib.clip.dense import require_supported
 from vdalib.clip.text import ReducedTokenizer
 
 SMALL_CLIP = Path(vdalib.__file__).parents[1] / "data" / "partworld"
@@ -32,8 +35,8 @@ def load_clip(model: str, pretrained: str | None) -> LoadedCLIP:
     model: an open_clip name, or "partworld".
     pretrained: an open_clip tag, a weight file (safetensors or torch state dict), or None for random weights.
 
-    Raises ValueError for unknown names and for weights that do not belong to the model, FileNotFoundError for
-    missing files, RuntimeError where weights cannot be downloaded.
+    Raises ValueError for unknown names, for towers without a class token or plain attention and for weights that do not belong
+    to the model, FileNotFoundError for missing files, RuntimeError where weights cannot be downloaded.
     """
     if model == "partworld":
         return load_small_clip(SMALL_CLIP, pretrained)
@@ -45,6 +48,7 @@ def load_clip(model: str, pretrained: str | None) -> LoadedCLIP:
             f"clip.model: expected 'partworld' or a name from open_clip.list_models(), got '{model}'"
             + (f"; the nearest: {', '.join(near)}" if near else "")
         )
+    require_supported(_outline(model).visual)
     if pretrained is None:
         loaded, preprocessing = open_clip.create_model(model), {}
     else:
@@ -85,6 +89,18 @@ def load_small_clip(folder: Path, pretrained: str | None = "partworld") -> Loade
             f"got {tokenizer.vocab_size}; both files come from one `python -m vdalib pretrain-clip`"
         )
     return LoadedCLIP(model, tokenizer, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+
+
+def _outline(model: str) -> nn.Module:
+    """The model without memory for its weights: what it is made of is known before anything is downloaded."""
+    import open_clip
+
+    logging.disable(logging.WARNING)  # open_clip warns that the outline has no trained weights
+    try:
+        with torch.device("meta"):
+            return open_clip.create_model(model, device="meta")
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _find_weights(model: str, pretrained: str) -> tuple[Path, dict]:
