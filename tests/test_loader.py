@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
 from vdalib.config import Config
@@ -100,9 +101,21 @@ def test_processes_share_each_global_batch_in_order():
         assert_same({name: torch.cat([part[name] for part in parts]) for name in expected}, expected)
 
 
-def test_workers_change_nothing():
-    for batch, expected in zip(batches(steps=3, workers=2), batches(steps=3), strict=True):
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_change_nothing(workers):
+    for batch, expected in zip(batches(steps=4, start=1, workers=workers), batches(steps=4, start=1), strict=True):
         assert_same(batch, expected)
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_prefetch_and_pinned_memory_are_the_data_loaders(workers, cuda, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    settings = replace(config(), data=replace(config().data, workers=workers))
+    loader = training_batches(Noise(), settings)
+    assert type(loader) is DataLoader and loader.num_workers == workers
+    assert loader.pin_memory is cuda
+    assert loader.prefetch_factor == DataLoader(Noise(), num_workers=workers).prefetch_factor == (2 if workers else None)
 
 
 def test_the_global_random_state_is_left_alone():
