@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import sys
@@ -16,6 +17,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler writes notes of its own to stderr
 
 PARTS = ("clip", "adapter", "decoder", "cam and affinity", "par", "losses", "segmenter backward", "optimiser", "inn and assembly")
 
@@ -43,12 +46,8 @@ def part_seconds(step: Callable[[], object], repeats: int = 3) -> dict[str, floa
     On a GPU the marks count kernel time, on a CPU wall time. What no mark covers is under "other".
     """
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
-    start = time.perf_counter()
     with profile(activities=activities) as profiler:
-        for _ in range(repeats):
-            step()
-        _synchronise()
-    total = (time.perf_counter() - start) / repeats
+        total = sum(timings(step, repeats, warmup=0)) / repeats
     spent = dict.fromkeys(PARTS, 0.0)
     for event in profiler.key_averages():
         if event.key in spent:
