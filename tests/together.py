@@ -7,22 +7,22 @@ from pathlib import Path
 from vdalib.cli import main
 from vdalib.data.partworld import PartWorld
 
-folder = Path(sys.argv[1])
-number, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-truth = PartWorld.mask
+
+def train_and_evaluate(folder, *changes):
+    """Each process is given a run directory of its own, to see who writes, and notes the masks that it opens."""
+    number, count = os.environ["RANK"], os.environ["WORLD_SIZE"]
+    main(["train", "--preset", "partworld-smoke", "--run-dir", str(folder / f"run_{number}"), *changes])
+    (folder / f"processes_{number}").write_text(count)
+    truth = PartWorld.mask
+
+    def noted(self, i):
+        with open(folder / f"masks_{number}", "a") as file:
+            print(self.split, i, file=file)
+        return truth(self, i)
+
+    PartWorld.mask = noted
+    main(["evaluate", "--run", str(folder / "run_0")])
 
 
-def noted(self, i):
-    with open(folder / f"masks_{number}", "a") as file:
-        print(self.split, i, file=file)
-    return truth(self, i)
-
-
-def run_folder(rank):
-    return folder / f"run_{rank}"  # a folder each, to see who writes
-
-
-main(["train", "--preset", "partworld-smoke", "--run-dir", str(run_folder(number)), *sys.argv[2:]])
-(folder / f"processes_{number}").write_text(str(count))
-PartWorld.mask = noted
-main(["evaluate", "--run", str(run_folder(0))])
+if __name__ == "__main__":
+    train_and_evaluate(Path(sys.argv[1]), *sys.argv[2:])
