@@ -126,9 +126,11 @@ def prepare_masks(
         path = mask_file(folder, split, Path(image["file_name"]).stem)
         if path.stem not in skipped and not path.exists():
             todo.append((instances.path, root / split / image["file_name"], path, image, instances.annotations[image["id"]]))
-    masks = Parallel(jobs, return_as="generator")(delayed(_write_mask)(*item) for item in todo)
-    for _ in tqdm(masks, total=len(todo), desc=f"masks of {split}", unit="image", disable=not todo):
-        pass
+    outcomes = Parallel(jobs, return_as="generator")(delayed(_attempt)(*item) for item in todo)
+    bar = tqdm(outcomes, total=len(todo), desc=f"masks of {split}", unit="image", disable=not todo)
+    errors = [error for error in bar if error]
+    if errors:
+        raise errors[0]
 
 
 def label_mask(annotations: list[dict], height: int, width: int) -> np.ndarray:
@@ -165,6 +167,15 @@ def _rasterised(segmentation: list | dict, height: int, width: int) -> np.ndarra
             raise ValueError(f"run lengths of {sum(segmentation['counts'])} pixels, expected {height * width}")
         segmentation = rle.frPyObjects(segmentation, height, width)
     return rle.decode(segmentation).astype(bool)
+
+
+def _attempt(*item) -> Exception | None:
+    """The error of `_write_mask`: raised in a worker, it would have joblib kill the others while they write."""
+    try:
+        _write_mask(*item)
+    except (OSError, ValueError) as error:
+        return error
+    return None
 
 
 def _write_mask(source: Path, image_path: Path, path: Path, image: dict, annotations: list[dict]) -> None:
