@@ -25,6 +25,7 @@ from vdalib.run import whole_images
 ATTRIBUTES = 60  # k-means centres of what the CLIP was taught to say, in place of ExCEL's sentences by a language model
 OPTIONS: dict[str, dict] = {
     "no calibration": {"clip.calibration": "none"},
+    "value-only attention": {"clip.calibration": "value"},
     "static calibration": {},
     "static, one attention for all heads": {"clip.share_heads": True},
     "static, redundancy removal": {"refine.redundancy_removal": True},

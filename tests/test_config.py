@@ -141,7 +141,7 @@ def test_an_unknown_preset_lists_the_known_ones():
 def test_sections_are_checked_when_made_directly_and_cannot_change_later():
     with pytest.raises(ValueError, match="segmenter.heads"):
         SegmenterConfig(width=10, heads=3)
-    with pytest.raises(ValueError, match="clip.calibration: expected one of static, learnable, none"):
+    with pytest.raises(ValueError, match="clip.calibration: expected one of static, learnable, value, none"):
         ClipConfig(calibration="dynamic")
     with pytest.raises(AttributeError):
         ScheduleConfig().batch_size = 3

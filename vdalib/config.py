@@ -65,7 +65,7 @@ class ClipConfig(Section):
 
     model: str = "partworld"  # an open_clip model name, or our own small one
     pretrained: str | None = "partworld"  # open_clip tag or weights file; None = random weights
-    calibration: Literal["static", "learnable", "none"] = "static"
+    calibration: Literal["static", "learnable", "value", "none"] = "static"
     calibrated_blocks: Count = 5  # from the last one back
     share_heads: bool = False  # [R] annex: one attention for all heads
     affinity_blocks: Count = 6
