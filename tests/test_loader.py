@@ -101,6 +101,7 @@ def test_processes_share_each_global_batch_in_order():
         assert_same({name: torch.cat([part[name] for part in parts]) for name in expected}, expected)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_workers_change_nothing(workers):
     for batch, expected in zip(batches(steps=4, start=1, workers=workers), batches(steps=4, start=1), strict=True):
