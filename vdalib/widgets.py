@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from collections.abc import Mapping
 from contextlib import contextmanager
 from html import escape
@@ -61,6 +63,8 @@ class AttributeBrowser(widgets.VBox):
         right = widgets.VBox([self.class_name, self.query, self.map, self.save])
         super().__init__([widgets.HBox([left, right]), self.message, self.picture])
         self._choose_image()
+        gc.freeze()  # else Python's collector walks all of torch in the middle of a change, for 0.4 s
+        atexit.register(gc.unfreeze)
 
     def _choose_image(self, change=None) -> None:
         with self._settling():
