@@ -16,8 +16,8 @@ from pathlib import Path
 import joblib
 
 from vdalib.config import Config
+from vdalib.explore.plots import markdown_table, mean_and_error
 from vdalib.io import write_json
-from vdalib.plots import markdown_table, mean_and_error
 
 MEASURES = {
     "text_seed_miou": "seeds, text",
@@ -55,7 +55,7 @@ def train_and_measure(
     """One run: train with the row's overrides, then every measure of its directory."""
     import torch
 
-    from vdalib.training import Trainer
+    from vdalib.training.trainer import Trainer
 
     torch.set_num_threads(threads)
     config = Config.from_preset(preset, {**changes, "seed": seed, "precision": precision})
@@ -65,7 +65,7 @@ def train_and_measure(
 
 
 def quality(run_dir: str) -> dict:
-    from vdalib.measuring import evaluate_run
+    from vdalib.evaluation.measuring import evaluate_run
 
     return evaluate_run(run_dir)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ablation import main
 
-from vdalib.plots import markdown_table
+from vdalib.explore.plots import markdown_table
 
 RESULTS = Path(__file__).with_suffix(".json")
 ROWS: dict[str, dict] = {
@@ -24,9 +24,9 @@ VAL_IMAGES, PERMUTATIONS = 600, 499  # the first 200 of them are those of the ru
 
 def measure(run_dir: str) -> dict:
     from vdalib.data.partworld import PartWorld
-    from vdalib.measuring import evaluate_run
-    from vdalib.measuring_attributes import attribute_report, observe
-    from vdalib.run import Run
+    from vdalib.evaluation.measuring import evaluate_run
+    from vdalib.evaluation.measuring_attributes import attribute_report, observe
+    from vdalib.evaluation.run import Run
 
     run = Run.load(run_dir)
     train, val = observe(run, run.dataset("train")), observe(run, PartWorld("val", run.config.seed, VAL_IMAGES))

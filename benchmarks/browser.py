@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vdalib.browsing import MAPS
-from vdalib.plots import markdown_table
-from vdalib.profiling import timings
-from vdalib.widgets import AttributeBrowser
+from vdalib.evaluation.profiling import timings
+from vdalib.explore.browsing import MAPS
+from vdalib.explore.plots import markdown_table
+from vdalib.explore.widgets import AttributeBrowser
 
 KINDS: dict[str, Callable[[AttributeBrowser], Iterable]] = {
     "image": lambda browser: [browser.image.value + 1],

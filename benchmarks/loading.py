@@ -19,11 +19,11 @@ from pathlib import Path
 
 import torch
 
-from vdalib import profiling
 from vdalib.config import Config, parse_overrides
 from vdalib.data import build_dataset, prepare
 from vdalib.data.loader import training_batches
-from vdalib.training import Trainer
+from vdalib.evaluation import profiling
+from vdalib.training.trainer import Trainer
 
 PARTS = (1 / 4, 1 / 2, 1)
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vdalib import plots
 from vdalib.data.partworld import PartWorld
-from vdalib.run import Run, whole_images
+from vdalib.evaluation.run import Run, whole_images
+from vdalib.explore import plots
 
 ROOT = Path(__file__).parents[1]
 

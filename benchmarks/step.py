@@ -13,11 +13,11 @@ import tempfile
 
 import torch
 
-from vdalib import profiling
 from vdalib.clip.dense import patch_grid, position_embedding
 from vdalib.config import Config, parse_overrides
 from vdalib.data.loader import training_batches
-from vdalib.training import STAGES, Trainer
+from vdalib.evaluation import profiling
+from vdalib.training.trainer import STAGES, Trainer
 
 
 def main() -> None:

@@ -11,16 +11,16 @@ import argparse
 
 import torch
 
-from vdalib.cam import min_max
 from vdalib.clip import FrozenCLIP
 from vdalib.clip.text import attribute_bank, enriched_text
 from vdalib.config import Config
 from vdalib.data.partworld import TEMPLATES, PartWorld
 from vdalib.evaluation import SeedCurve
-from vdalib.labelling import PseudoLabeller
-from vdalib.plots import markdown_table
-from vdalib.pretraining import Statements
-from vdalib.run import whole_images
+from vdalib.evaluation.run import whole_images
+from vdalib.explore.plots import markdown_table
+from vdalib.pretraining.training import Statements
+from vdalib.segmentation.cam import min_max
+from vdalib.segmentation.labelling import PseudoLabeller
 
 ATTRIBUTES = 60  # k-means centres of what the CLIP was taught to say, in place of ExCEL's sentences by a language model
 OPTIONS: dict[str, dict] = {

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from vdalib.config import Config
-from vdalib.training import Trainer
+from vdalib.training.trainer import Trainer
 
 QUICK = {  # steps 0-2, 3-5, 6-8; checkpoints after 2, 3, 4, 6, 8 and 9
     "data.crop": 48,

@@ -3,16 +3,16 @@ import math
 import pytest
 import torch
 
-from vdalib import losses
-from vdalib.assembly import (
+from vdalib.attributes import losses
+from vdalib.attributes.assembly import (
     VisualDescriptionAssembler,
     instance_prototypes,
     masked_prototypes,
     predicted_masks,
     reliable,
 )
-from vdalib.flow import InvertibleNetwork
-from vdalib.mixture import HierarchicalGMM
+from vdalib.attributes.flow import InvertibleNetwork
+from vdalib.attributes.mixture import HierarchicalGMM
 
 B, K, M, D, H, W = 2, 3, 4, 6, 5, 4
 

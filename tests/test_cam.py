@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vdalib.cam import (
+from vdalib.clip import DenseFeatures
+from vdalib.config import RefineConfig
+from vdalib.segmentation.cam import (
     affinity_matrix,
     box_mask,
     class_activation,
@@ -16,9 +18,7 @@ from vdalib.cam import (
     refine_cam,
     remove_redundancy,
 )
-from vdalib.clip import DenseFeatures
-from vdalib.config import RefineConfig
-from vdalib.par import pixel_adaptive_refinement
+from vdalib.segmentation.par import pixel_adaptive_refinement
 
 B, K, D, GRID = 3, 4, 6, (3, 5)
 N = GRID[0] * GRID[1]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vdalib.flow import MIXINGS, ActNorm, AffineCoupling, Chain, FlowStep, InvertibleNetwork, Permutation
+from vdalib.attributes.flow import MIXINGS, ActNorm, AffineCoupling, Chain, FlowStep, InvertibleNetwork, Permutation
 
 DIM = 8
 

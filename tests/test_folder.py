@@ -14,7 +14,7 @@ from vdalib.data import build_dataset, class_names, completed
 from vdalib.data.classes import CLASS_COLOURS, distinct_colours
 from vdalib.data.folder import PREPARED, TaggedFolder, prepare_folder, read_folder, summary
 from vdalib.data.partworld import PartWorld
-from vdalib.labelling import PseudoLabeller
+from vdalib.segmentation.labelling import PseudoLabeller
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from vdalib.config import Config
 from vdalib.data.voc import prepare_labels
-from vdalib.training import Trainer
+from vdalib.training.trainer import Trainer
 
 REAL = Path(__file__).parents[2] / "shared" / "voc_mini" / "VOCdevkit" / "VOC2012"
 

@@ -195,7 +195,7 @@ def test_a_run_is_loaded_from_its_configuration_and_segmenter_alone(tmp_path, mo
     fake_clip = SimpleNamespace(FrozenCLIP=SimpleNamespace(from_config=lambda settings: clip))
     fake_segmenter = SimpleNamespace(Segmenter=SimpleNamespace(from_config=from_config))
     monkeypatch.setitem(sys.modules, "vdalib.clip", fake_clip)
-    monkeypatch.setitem(sys.modules, "vdalib.segmenter", fake_segmenter)
+    monkeypatch.setitem(sys.modules, "vdalib.segmentation.segmenter", fake_segmenter)
     trained = Linear(10)
     nn.init.constant_(trained.weight, 0)
     trained.weight.data[:, 4] = 1.0

@@ -5,9 +5,10 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, TransformedDistribution
 from torch.distributions.transforms import AffineTransform
 
-from vdalib import losses
-from vdalib.flow import InvertibleNetwork
-from vdalib.mixture import HierarchicalGMM
+from vdalib.attributes import losses
+from vdalib.attributes.flow import InvertibleNetwork
+from vdalib.attributes.mixture import HierarchicalGMM
+from vdalib.segmentation.losses import affinity_loss, segmentation_loss
 
 K, M, D, N = 3, 4, 6, 8
 
@@ -190,9 +191,9 @@ def test_segmentation_loss_weighs_background_and_foreground_half_each():
     target = torch.randint(0, K + 1, (2, 4, 5), generator=torch.Generator().manual_seed(0))
     target[:, 0] = 255
     expected = literal_segmentation_loss(logits, target)
-    assert losses.segmentation_loss(logits, target).item() == pytest.approx(expected, rel=1e-9)
+    assert segmentation_loss(logits, target).item() == pytest.approx(expected, rel=1e-9)
     logits[:, :, 0] = 1e3
-    assert losses.segmentation_loss(logits, target).item() == pytest.approx(expected, rel=1e-9)
+    assert segmentation_loss(logits, target).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_background_weight_is_the_share_of_the_backgrounds_mean():
@@ -200,13 +201,13 @@ def test_background_weight_is_the_share_of_the_backgrounds_mean():
     target = torch.randint(0, K + 1, (2, 4, 5), generator=torch.Generator().manual_seed(0))
     pixels = torch.nn.functional.cross_entropy(logits, target, reduction="none")
     expected = 0.8 * pixels[target == 0].mean() + 0.2 * pixels[target > 0].mean()
-    torch.testing.assert_close(losses.segmentation_loss(logits, target, 0.8), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(segmentation_loss(logits, target, 0.8), expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("label", [0, 2, 255])
 def test_segmentation_loss_is_finite_where_one_side_is_missing(label):
     logits, target = random(1, K + 1, 2, 2).requires_grad_(), torch.full((1, 2, 2), label)
-    loss = losses.segmentation_loss(logits, target)
+    loss = segmentation_loss(logits, target)
     loss.backward()
     assert loss.item() == pytest.approx(literal_segmentation_loss(logits, target), rel=1e-9)
     assert logits.grad.isfinite().all()
@@ -235,9 +236,9 @@ def test_affinity_loss_is_that_of_the_annex(grid, radius):
     labels = torch.randint(0, 3, (2, h, w), generator=torch.Generator().manual_seed(0))
     labels[:, :, 1] = 255
     affinity = random(2, h * w, h * w).sigmoid()
-    ours = losses.affinity_loss(affinity, labels, radius)
+    ours = affinity_loss(affinity, labels, radius)
     assert ours.item() == pytest.approx(literal_affinity_loss(affinity, labels, radius), rel=1e-9)
 
 
 def test_affinity_loss_is_zero_where_everything_is_ignored():
-    assert losses.affinity_loss(random(1, 4, 4).sigmoid(), torch.full((1, 2, 2), 255)).item() == 0
+    assert affinity_loss(random(1, 4, 4).sigmoid(), torch.full((1, 2, 2), 255)).item() == 0

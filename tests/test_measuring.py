@@ -7,13 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vdalib import measuring
-from vdalib.cam import class_activation
 from vdalib.config import Config
-from vdalib.evaluation import ConfusionMatrix, SeedCurve
+from vdalib.evaluation import ConfusionMatrix, SeedCurve, measuring
+from vdalib.evaluation.run import Run, whole_images
 from vdalib.inference import Predictor
-from vdalib.run import Run, whole_images
-from vdalib.training import Trainer
+from vdalib.segmentation.cam import class_activation
+from vdalib.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 

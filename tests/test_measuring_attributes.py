@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from small_runs import run
 
-from vdalib import measuring_attributes as measuring
 from vdalib.data.partworld import PARTS, PartWorld
-from vdalib.measuring import collect_prototypes
-from vdalib.measuring_attributes import GMM, KMEANS, LATENT, METHODS, MIXTURE, RANDOM, TOLD, Items
-from vdalib.run import Run
+from vdalib.evaluation import measuring_attributes as measuring
+from vdalib.evaluation.measuring import collect_prototypes
+from vdalib.evaluation.measuring_attributes import GMM, KMEANS, LATENT, METHODS, MIXTURE, RANDOM, TOLD, Items
+from vdalib.evaluation.run import Run
 
 M, IMAGES = 4, 60
 pytestmark = pytest.mark.usefixtures("random_clip")

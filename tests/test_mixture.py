@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from vdalib.mixture import HierarchicalGMM
+from vdalib.attributes.mixture import HierarchicalGMM
 
 K, M, D = 3, 4, 6
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from vdalib.headless import execute, require_known
+from vdalib.commands.notebooks import execute, require_known
 
 ROOT = Path(__file__).parents[1]
 SMOKE = {"preset": "partworld-smoke", "seed": 1}

@@ -50,7 +50,7 @@ def test_every_preset_and_subpackage_is_packaged():
     settings = project()["tool"]["setuptools"]
     patterns = settings["package-data"]["vdalib"]
     packaged = {path for pattern in patterns for path in (ROOT / "vdalib").glob(pattern)}
-    assert packaged >= set((ROOT / "vdalib" / "presets").iterdir())
+    assert packaged >= set((ROOT / "vdalib" / "config" / "presets").iterdir())
     assert settings["packages"]["find"]["include"] == ["vdalib*"]
     for folder in {path.parent for path in (ROOT / "vdalib").rglob("*.py")}:
         assert (folder / "__init__.py").exists(), f"{folder} is not a package"

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vdalib import par
-from vdalib.par import DILATIONS, pixel_adaptive_refinement
+from vdalib.segmentation import par
+from vdalib.segmentation.par import DILATIONS, pixel_adaptive_refinement
 
 
 def literal_weights(image, dilations):

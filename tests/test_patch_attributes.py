@@ -7,13 +7,13 @@ import pytest
 import torch
 from small_runs import assert_same_run, rows, run, same, start, weights
 
-from vdalib import losses
-from vdalib.assembly import drawn_patches
+from vdalib.attributes import losses
+from vdalib.attributes.assembly import drawn_patches
+from vdalib.attributes.mixture import HierarchicalGMM
 from vdalib.config import Config
 from vdalib.data.partworld import PartWorld
-from vdalib.mixture import HierarchicalGMM
-from vdalib.run import Run
-from vdalib.training import VisualMixture
+from vdalib.evaluation.run import Run
+from vdalib.training.trainer import VisualMixture
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 PATCHES = {"mixture.patch_attributes": 3, "mixture.attributes": 3, "schedule.checkpoint_every": 4}

@@ -9,8 +9,8 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from vdalib import plots  # noqa: E402
 from vdalib.data.voc import VOC_CLASSES  # noqa: E402
+from vdalib.explore import plots  # noqa: E402
 
 PARTWORLD = ("aeroplane", "bird", "boat", "bottle", "bus", "car", "cat", "dog", "horse", "person")
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.

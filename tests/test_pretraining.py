@@ -9,8 +9,8 @@ from safetensors import safe_open
 
 from vdalib.clip.loading import SMALL_CLIP, load_small_clip
 from vdalib.data.partworld import PARTS, PartWorld
-from vdalib.model_card import measure, write_card
-from vdalib.pretraining import PretrainConfig, Statements, balanced_bce, evidence, pretrain
+from vdalib.pretraining.model_card import measure, write_card
+from vdalib.pretraining.training import PretrainConfig, Statements, balanced_bce, evidence, pretrain
 
 TINY = PretrainConfig(images=24, teacher_steps=10, crop_steps=5, student_steps=5, batch_size=8)
 committed = pytest.mark.skipif(not (SMALL_CLIP / "card.json").exists(), reason="no committed weights in data/partworld")

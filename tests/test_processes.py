@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from small_runs import ONE_OF_EACH, assert_same_run, rows, run, start
 
-from vdalib.cli import main
+from vdalib.commands.cli import main
 from vdalib.config import Config
 from vdalib.data.loader import training_batches
-from vdalib.devices import accelerator_for
-from vdalib.training import Trainer
+from vdalib.training.devices import accelerator_for
+from vdalib.training.trainer import Trainer
 
 TESTS = Path(__file__).parent
 CHANGES = ["data.val_size=7", "mixture.patch_attributes=2", "assembly.reliable_threshold=0.3"]
@@ -103,6 +103,6 @@ def test_a_launcher_that_starts_one_process_in_silence_is_told_on(monkeypatch):
 
 @pytest.mark.usefixtures("random_clip")
 def test_processes_that_see_different_checkpoints_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("vdalib.training.gather_object", lambda mine: [*mine, "step_0000004"])
+    monkeypatch.setattr("vdalib.training.trainer.gather_object", lambda mine: [*mine, "step_0000004"])
     with pytest.raises(ValueError, match="processes see different checkpoints .none, step_0000004.; put it on a shared disk"):
         start(tmp_path)

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from small_runs import STAGE_3_AT_ONCE, copy_of, start
 from torch.profiler import record_function
 
-from vdalib import profiling
 from vdalib.data.loader import training_batches
+from vdalib.evaluation import profiling
 
 
 def test_flops_of_products_attention_and_backward_are_the_closed_forms():

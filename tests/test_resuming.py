@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from small_runs import ONE_OF_EACH, assert_same_run, rows, run, same, start, weights
 
-from vdalib import training
+from vdalib.training import trainer as training
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vdalib.config import SegmenterConfig
-from vdalib.segmenter import Adapter, Decoder, Segmenter, patch_affinity
+from vdalib.segmentation.segmenter import Adapter, Decoder, Segmenter, patch_affinity
 
 LAYERS, TOKEN_WIDTH, WIDTH, GRID = 4, 10, 16, (3, 5)
 

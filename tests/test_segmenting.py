@@ -12,17 +12,18 @@ import torch
 from own_folder import SMOKE, export
 from PIL import Image
 
-from vdalib import cli, segmenting
 from vdalib.clip import loading
 from vdalib.clip.loading import SMALL_CLIP
+from vdalib.commands import cli
+from vdalib.commands import segment as segmenting
+from vdalib.commands.report import segment_and_report
+from vdalib.commands.segment import find_images, output_names, overlay_picture, segment
 from vdalib.config import Config
 from vdalib.data.folder import prepare_folder
 from vdalib.data.images import read_image, read_mask
+from vdalib.evaluation.run import Run
 from vdalib.inference import Predictor
-from vdalib.report import segment_and_report
-from vdalib.run import Run
-from vdalib.segmenting import find_images, output_names, overlay_picture, segment
-from vdalib.training import Trainer
+from vdalib.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from small_runs import ONE_OF_EACH, run
 
-from vdalib import submission
-from vdalib.cli import main
+from vdalib.commands import submit as submission
+from vdalib.commands.cli import main
+from vdalib.commands.submit import submit
 from vdalib.data.images import save_mask, voc_palette
 from vdalib.data.voc import prepare_labels
 from vdalib.inference import Predictor
-from vdalib.submission import submit
 
 SIZES = {"a": (40, 50), "b": (64, 30), "c": (33, 47)}  # (width, height)
 pytestmark = pytest.mark.usefixtures("random_clip")

@@ -5,8 +5,8 @@ import csv
 import nbformat
 import pytest
 
-from vdalib.cli import main
-from vdalib.sweep import FINISHED, Sweep, summary
+from vdalib.commands.cli import main
+from vdalib.commands.sweep import FINISHED, Sweep, summary
 
 PARAMETERS = 'preset: str = "partworld-smoke"\nrun_dir: str = ""\nseed: int = 0\noverrides: dict = {}\nsize: int = 1'
 MEASURE = """

@@ -10,7 +10,7 @@ from small_runs import ONE_OF_EACH, STAGE_3_AT_ONCE, copy_of, rows, run, same, s
 from vdalib.config import Config
 from vdalib.data.loader import training_batches
 from vdalib.inference import Predictor
-from vdalib.training import learning_rate_factor
+from vdalib.training.trainer import learning_rate_factor
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 

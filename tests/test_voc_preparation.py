@@ -11,7 +11,7 @@ from scipy.io import savemat
 from serving import serving
 
 from vdalib import data
-from vdalib.cli import main
+from vdalib.commands.cli import main
 from vdalib.config import Config
 from vdalib.data import archives, voc_preparation
 from vdalib.data.images import read_mask, save_mask

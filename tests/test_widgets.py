@@ -11,11 +11,11 @@ from PIL import Image
 from small_runs import run as trained
 from test_voc import REAL, needs_real
 
-from vdalib.browsing import DESCRIPTION, FUSED, MAPS, PREDICTION, PSEUDO_LABEL, QUERIES, REFINED, SEED, TEXT, Browser
-from vdalib.cam import class_activation
 from vdalib.data.voc import prepare_labels
-from vdalib.run import Run
-from vdalib.widgets import AttributeBrowser
+from vdalib.evaluation.run import Run
+from vdalib.explore.browsing import DESCRIPTION, FUSED, MAPS, PREDICTION, PSEUDO_LABEL, QUERIES, REFINED, SEED, TEXT, Browser
+from vdalib.explore.widgets import AttributeBrowser
+from vdalib.segmentation.cam import class_activation
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from vdalib.cli import main
+from vdalib.commands.cli import main
 from vdalib.data.partworld import PartWorld
 
 

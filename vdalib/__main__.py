@@ -1,3 +1,3 @@
-from vdalib.cli import main
+from vdalib.commands.cli import main
 
 main()

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as transforms
 from vdalib.config import Config, InferenceConfig
 from vdalib.data import class_names
 from vdalib.data.images import save_mask
-from vdalib.devices import autocast
+from vdalib.training.devices import autocast
 
 __all__ = ["Predictor", "at_scale", "dense_crf", "multi_scale_logits", "save_mask"]
 
@@ -100,7 +100,7 @@ class Predictor:
                     f"{run_dir / name}: missing; {run_dir} is not the directory of a trained run"
                 )
         from vdalib.clip import FrozenCLIP
-        from vdalib.segmenter import Segmenter
+        from vdalib.segmentation.segmenter import Segmenter
 
         config = Config.from_preset(run_dir / "config.yaml")
         names = class_names(config.data)

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from vdalib.commands.segment import class_palette, output_names, segment
 from vdalib.data.images import read_mask
+from vdalib.evaluation.run import Evidence, Run
+from vdalib.explore.plots import as_picture, cam_overlay
 from vdalib.io import atomic_path
-from vdalib.plots import as_picture, cam_overlay
-from vdalib.run import Evidence, Run
-from vdalib.segmenting import class_palette, output_names, segment
 
 LEAST_SHARE = 0.002  # of a picture; what covers less does not count as found
 STRONGEST = 5  # attributes shown of each class [A] sec. 4
@@ -45,7 +45,7 @@ class Finding:
 def segment_and_report(run_dir: str | Path) -> Path:
     """Segment every picture of the run's folder, by several scales and DenseCRF, and write report.html; returns its path.
 
-    Masks and overlays go to run_dir/masks and run_dir/overlays, as `vdalib.segmenting.segment` says.
+    Masks and overlays go to run_dir/masks and run_dir/overlays, as `vdalib.commands.segment.segment` says.
     """
     run_dir = Path(run_dir)
     run = Run.load(run_dir, device="cuda" if torch.cuda.is_available() else "cpu")
@@ -71,7 +71,7 @@ def report_page(run: Run, dataset, findings: Sequence[Finding]) -> str:
     rules = "\n".join(
         f"body:has(#only-{key}:checked) .card:not(.{key}) {{ display: none; }}" for key in [*(c.key for c in classes), "odd"]
     )
-    style = (resources.files("vdalib") / "report.css").read_text(encoding="utf-8")
+    style = (resources.files("vdalib.commands") / "report.css").read_text(encoding="utf-8")
     title = escape(Path(run.config.data.root).name or "folder")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

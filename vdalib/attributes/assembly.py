@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vdalib.flow import InvertibleNetwork
-from vdalib.mixture import HierarchicalGMM
+from vdalib.attributes.flow import InvertibleNetwork
+from vdalib.attributes.mixture import HierarchicalGMM
 
 DENSITIES = ("per_dimension", "literal", "static")
 RESPONSES = ("per_dimension", "literal")

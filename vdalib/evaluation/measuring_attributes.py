@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vdalib.assembly import predicted_masks
+from vdalib.attributes.assembly import predicted_masks
 from vdalib.data.partworld import PARTS, PartWorld
 from vdalib.evaluation.attributes import Agreement, Pointing, agreement, pointing_game, weighted_mean
-from vdalib.run import Run, whole_images
+from vdalib.evaluation.run import Run, whole_images
 
 INSTANCE_FACTORS = ("main colour", "second colour", "scene", "size", "pose", "parts present")
 MIXTURE, LATENT, KMEANS, GMM, RANDOM = "INN mixture", "k-means on latents", "k-means on CLIP", "GMM without INN", "random"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vdalib import assembly, cam
+from vdalib.attributes import assembly
 from vdalib.clip import DenseFeatures, FrozenCLIP
 from vdalib.config import Config
-from vdalib.segmenter import patch_affinity
+from vdalib.segmentation import cam
+from vdalib.segmentation.segmenter import patch_affinity
 
 
 @dataclass

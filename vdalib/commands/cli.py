@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vdalib.headless import NOTEBOOKS
+from vdalib.commands.notebooks import NOTEBOOKS
 
 
 @contextmanager
@@ -28,8 +28,8 @@ def run(given: Namespace) -> None:
 
     A folder of one's own has no masks to evaluate with: its images are segmented and shown in report.html.
     """
+    from vdalib.commands.notebooks import execute
     from vdalib.config import preset_names
-    from vdalib.headless import execute
 
     run_dir, overrides = _run_dir(given).resolve(), _overrides(given)
     preset = given.preset if given.preset in preset_names() else str(Path(given.preset).resolve())  # notebooks run elsewhere
@@ -41,7 +41,7 @@ def run(given: Namespace) -> None:
         print(f"{name}: running, the executed copy will be {run_dir / name}.ipynb", flush=True)
         execute(NOTEBOOKS / f"{name}.ipynb", run_dir / f"{name}.ipynb", parameters, cwd=run_dir)
     if own_folder:
-        from vdalib.report import segment_and_report
+        from vdalib.commands.report import segment_and_report
 
         print(f"\nlook at {segment_and_report(run_dir)} (masks, overlays and the executed notebook are beside it)")
         return
@@ -54,14 +54,14 @@ def run(given: Namespace) -> None:
 
 def train(given: Namespace) -> None:
     from vdalib.config import Config
-    from vdalib.training import Trainer
+    from vdalib.training.trainer import Trainer
 
     Trainer(Config.from_preset(given.preset, _overrides(given)), _run_dir(given)).fit()
 
 
 def segment(given: Namespace) -> None:
     """Segment files and folders; exits with 1 after the last image if some could not be read."""
-    from vdalib.segmenting import find_images, segment
+    from vdalib.commands.segment import find_images, segment
 
     out = given.out or given.run / "segmented"
     with plain_errors():
@@ -75,8 +75,8 @@ def evaluate(given: Namespace) -> None:
     """Measure a trained run; several processes share the images and one of them writes RUN/evaluation.json."""
     from accelerate import PartialState
 
+    from vdalib.evaluation.measuring import evaluate_run
     from vdalib.io import write_json
-    from vdalib.measuring import evaluate_run
 
     state, out = PartialState(), given.run / "evaluation.json"
     with plain_errors():
@@ -97,7 +97,7 @@ def prepare(given: Namespace) -> None:
 
 
 def submit(given: Namespace) -> None:
-    from vdalib.submission import submit
+    from vdalib.commands.submit import submit
 
     folder = submit(given.run, given.split, given.root)
     print(f"{folder}\nto upload: tar -czf results.tgz -C {given.run} {folder.relative_to(given.run)}")
@@ -105,7 +105,7 @@ def submit(given: Namespace) -> None:
 
 def notebooks(given: Namespace) -> None:
     """Execute all notebooks at their defaults, one after another; those that open a run open the one that 02 trains."""
-    from vdalib.headless import defaults, execute
+    from vdalib.commands.notebooks import defaults, execute
 
     run_dir = given.run_dir.resolve()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def notebooks(given: Namespace) -> None:
 
 def sweep(given: Namespace) -> None:
     """Run a grid, print its table and list what failed."""
-    from vdalib.sweep import Sweep, summary
+    from vdalib.commands.sweep import Sweep, summary
 
     with plain_errors():
         plan = Sweep.from_yaml(given.grid)
@@ -133,8 +133,8 @@ def sweep(given: Namespace) -> None:
 
 
 def pretrain_clip(given: Namespace) -> None:
-    from vdalib.model_card import write_card
-    from vdalib.pretraining import pretrain
+    from vdalib.pretraining.model_card import write_card
+    from vdalib.pretraining.training import pretrain
 
     pretrain(given.out)
     print(json.dumps(write_card(given.out), indent=1))

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vdalib import cam
-from vdalib.assembly import VisualDescriptionAssembler
+from vdalib.attributes.assembly import VisualDescriptionAssembler
 from vdalib.config import Config
 from vdalib.data import build_dataset
-from vdalib.devices import autocast
 from vdalib.inference import Predictor, at_scale
-from vdalib.labelling import ImagePrototypes, PseudoLabeller
-from vdalib.training import VisualMixture
+from vdalib.segmentation import cam
+from vdalib.segmentation.labelling import ImagePrototypes, PseudoLabeller
+from vdalib.training.devices import autocast
+from vdalib.training.trainer import VisualMixture
 
 
 @dataclass

@@ -15,10 +15,10 @@ from typing import Any
 import joblib
 import yaml
 
-from vdalib import headless
+from vdalib.commands import notebooks as headless
 from vdalib.config import Config
+from vdalib.explore.plots import markdown_table, mean_and_error
 from vdalib.io import atomic_path, write_json
-from vdalib.plots import markdown_table, mean_and_error
 
 FINISHED = "finished.json"
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vdalib import plots
-from vdalib.cam import class_activation
 from vdalib.clip import FrozenCLIP
 from vdalib.clip.dense import CALIBRATIONS
 from vdalib.clip.loading import load_small_clip
 from vdalib.data.partworld import TEMPLATES, PartWorld
 from vdalib.evaluation import SeedCurve
+from vdalib.explore import plots
 from vdalib.io import atomic_path, write_json
+from vdalib.segmentation.cam import class_activation
 
 
 def _batches(world: PartWorld, chosen: list[int], size: int = 50) -> Iterator[tuple[list[int], Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""The attribute browser: stock ipywidgets over `vdalib.browsing`."""
+"""The attribute browser: stock ipywidgets over `vdalib.explore.browsing`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from vdalib import panel
-from vdalib.browsing import FUSED, MAPS, QUERIES, SEED, TEXT, Browser
+from vdalib.evaluation.run import Run
+from vdalib.explore import panel
+from vdalib.explore.browsing import FUSED, MAPS, QUERIES, SEED, TEXT, Browser
 from vdalib.io import atomic_path
-from vdalib.run import Run
 
 
 class AttributeBrowser(widgets.VBox):

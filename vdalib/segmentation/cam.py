@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.profiler import record_function
 
-from vdalib.par import pixel_adaptive_refinement
+from vdalib.segmentation.par import pixel_adaptive_refinement
 
 BACKGROUND, VOID = 0, 255
 

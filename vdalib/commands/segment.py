@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 
 from vdalib.config import Config
 from vdalib.data.images import SUFFIXES, read_image, save_mask
+from vdalib.explore.plots import class_colour
 from vdalib.inference import Predictor
 from vdalib.io import atomic_path
-from vdalib.plots import class_colour
 
 # Larger images are predicted at about MAX_SIZE x MAX_SIZE px, or MAX_GRID x MAX_GRID patches where a run sees images at
 # their own size (inference.size null), and their masks enlarged: memory must not grow with the camera [R] ours.

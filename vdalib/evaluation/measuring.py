@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vdalib.devices import autocast, merged, own_share
 from vdalib.evaluation import ConfusionMatrix, SeedCurve
+from vdalib.evaluation.run import Run, whole_images
 from vdalib.inference import dense_crf, multi_scale_logits
-from vdalib.run import Run, whole_images
+from vdalib.training.devices import autocast, merged, own_share
 
 PLAIN, MULTI_SCALE, CRF = "plain", "multi-scale + flip", "multi-scale + flip + CRF"
 SEEDS = ("text seed", "text seed, refined", "query seed", "query seed, refined")

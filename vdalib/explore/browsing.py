@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vdalib.measuring import Prototypes, collect_prototypes
-from vdalib.run import Evidence, Run
+from vdalib.evaluation.measuring import Prototypes, collect_prototypes
+from vdalib.evaluation.run import Evidence, Run
 
 TEXT, DESCRIPTION, FUSED = QUERIES = ("text", "visual description", "fused query")
 SEED, REFINED, PSEUDO_LABEL, PREDICTION = MAPS = ("seed", "refined CAM", "pseudo label", "prediction")

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vdalib import plots
-from vdalib.browsing import PREDICTION, TEXT, Neighbour, View
+from vdalib.explore import plots
+from vdalib.explore.browsing import PREDICTION, TEXT, Neighbour, View
 
 _WIDTH, _HEIGHT = 900, 372  # pixels
 _DPI = 84  # pixels an inch

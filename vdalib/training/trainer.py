@@ -16,18 +16,19 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 from tqdm.auto import tqdm
 
-from vdalib import losses
-from vdalib.assembly import VisualDescriptionAssembler, drawn_patches, masked_prototypes, predicted_masks
+from vdalib.attributes import losses
+from vdalib.attributes.assembly import VisualDescriptionAssembler, drawn_patches, masked_prototypes, predicted_masks
+from vdalib.attributes.flow import InvertibleNetwork
+from vdalib.attributes.mixture import HierarchicalGMM
 from vdalib.clip import FrozenCLIP
 from vdalib.config import Config, ScheduleConfig
 from vdalib.data import build_dataset, completed
 from vdalib.data.loader import training_batches
-from vdalib.devices import accelerator_for, autocast
-from vdalib.flow import InvertibleNetwork
 from vdalib.io import atomic_path
-from vdalib.labelling import PseudoLabeller
-from vdalib.mixture import HierarchicalGMM
-from vdalib.segmenter import Segmenter, patch_affinity
+from vdalib.segmentation.labelling import PseudoLabeller
+from vdalib.segmentation.losses import affinity_loss, segmentation_loss
+from vdalib.segmentation.segmenter import Segmenter, patch_affinity
+from vdalib.training.devices import accelerator_for, autocast
 
 STAGES = ("segmenter", "inter-class", "intra-class")
 
@@ -208,10 +209,10 @@ class Trainer:
                 target = self.labeller.pseudo_label(features, queries, labels, images, own, batch["valid"])
         with record_function("losses"):
             terms = {
-                "segmentation": losses.segmentation_loss(
+                "segmentation": segmentation_loss(
                     self._upsample(logits, target), target, config.schedule.background_weight, self._total
                 ),
-                "affinity": losses.affinity_loss(
+                "affinity": affinity_loss(
                     patch_affinity(embedding), self._at_grid(target, features.grid), total=self._total
                 ),
             }

@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from vdalib.io import atomic_path
-from vdalib.schema import (
+from vdalib.config.schema import (
     Count,
     NonNegative,
     Positive,
@@ -28,6 +27,7 @@ from vdalib.schema import (
     nested,
     plain,
 )
+from vdalib.io import atomic_path
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     return overrides
 
 
-_PRESETS = resources.files("vdalib") / "presets"
+_PRESETS = resources.files("vdalib.config") / "presets"
 
 
 def _read(source: str | Path) -> dict[str, Any]:

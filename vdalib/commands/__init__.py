@@ -1,0 +1,1 @@
+"""What a person types: one file a command behind `python -m vdalib` (`cli`)."""

@@ -1,0 +1,1 @@
+"""What a person looks at: plots, the attribute browser and its panel."""

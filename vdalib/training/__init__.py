@@ -1,0 +1,1 @@
+"""The trainer: loop, optimiser, schedule, checkpoints, processes. It knows no method."""
