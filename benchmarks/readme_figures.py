@@ -1,6 +1,6 @@
 """Draws the README's pictures: forty samples of PartWorld, and what a trained run makes of held-out images.
 
-    python benchmarks/readme_figures.py runs/partworld
+python benchmarks/readme_figures.py runs/partworld
 """
 
 from __future__ import annotations

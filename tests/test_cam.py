@@ -52,9 +52,7 @@ def test_class_activation_is_the_scaled_cosine(features):
     for b in range(B):
         patches = features.patches[b].flatten(1).T
         for k in range(K):
-            cosines = [
-                float(patch @ queries[b, k] / patch.norm() / queries[b, k].norm()) for patch in patches
-            ]
+            cosines = [float(patch @ queries[b, k] / patch.norm() / queries[b, k].norm()) for patch in patches]
             expected = literal_min_max(cosines) if LABELS[b, k] else [0.0] * N
             assert cam[b, k].flatten().tolist() == pytest.approx(expected, abs=1e-12)
 
@@ -116,9 +114,7 @@ def literal_affinity(attention, seg_affinity):
     if seg_affinity is None:
         kept = list(attention)
     else:
-        differences = [
-            sum(seg_affinity[i, j] - block[i, j] for i in range(N) for j in range(N)) for block in attention
-        ]
+        differences = [sum(seg_affinity[i, j] - block[i, j] for i in range(N) for j in range(N)) for block in attention]
         mean = sum(differences) / len(differences)
         kept = [block for block, difference in zip(attention, differences) if difference <= mean]
         assert 0 < len(kept) < len(attention)
@@ -131,9 +127,7 @@ def literal_affinity(attention, seg_affinity):
         for i in range(N):
             walk[i] = walk[i] / sum(walk[i, j] for j in range(N))
     walk = (walk + walk.T) / 2
-    return torch.tensor(
-        [[sum(walk[i, m] * walk[m, j] for m in range(N)) for j in range(N)] for i in range(N)]
-    )
+    return torch.tensor([[sum(walk[i, m] * walk[m, j] for m in range(N)) for j in range(N)] for i in range(N)])
 
 
 @pytest.mark.parametrize("with_adapter", [False, True])
@@ -205,9 +199,7 @@ def test_a_map_without_a_region_is_not_boxed():
 def test_refined_cam_equals_the_annex():
     height, width = 6, 7
     cam = torch.rand(B, K, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
-    affinity = torch.rand(
-        B, height * width, height * width, dtype=torch.float64, generator=torch.Generator().manual_seed(7)
-    )
+    affinity = torch.rand(B, height * width, height * width, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
     found = refine_cam(cam, affinity, LABELS, threshold=0.79)
     for b in range(B):
         for k in range(K):
@@ -220,9 +212,7 @@ def test_refined_cam_equals_the_annex():
             for j in range(height * width):
                 if not mask[j]:
                     walk[:, j] = 0
-            expected = [
-                sum(w * c for w, c in zip(row, cam[b, k].flatten().tolist())) for row in walk.tolist()
-            ]
+            expected = [sum(w * c for w, c in zip(row, cam[b, k].flatten().tolist())) for row in walk.tolist()]
             assert found[b, k].flatten().tolist() == pytest.approx(expected, abs=1e-12)
 
 
@@ -244,9 +234,7 @@ def test_refined_cam_is_single_precision_under_autocast():
 
 
 def test_affinity_of_another_grid_is_refused():
-    with pytest.raises(
-        ValueError, match=r"affinity: expected shape \(B, 15, 15\) for CAMs of 3 x 5, got \(3, 16, 16\)"
-    ):
+    with pytest.raises(ValueError, match=r"affinity: expected shape \(B, 15, 15\) for CAMs of 3 x 5, got \(3, 16, 16\)"):
         refine_cam(torch.rand(B, K, *GRID), torch.rand(B, 16, 16), LABELS, 0.79)
 
 
@@ -264,9 +252,7 @@ def literal_pseudo_label(refined, labels, image, config):
     for k in classes:
         large = F.interpolate(refined[None, None, k], size, mode="bilinear", align_corners=False)[0, 0]
         maps.append((large - large.min()) / (large.max() - large.min()))
-    background = torch.tensor(
-        [[1 - max(m[y, x] for m in maps) for x in range(size[1])] for y in range(size[0])]
-    )
+    background = torch.tensor([[1 - max(m[y, x] for m in maps) for x in range(size[1])] for y in range(size[0])])
     scores = torch.stack([background.to(image.dtype), *maps])
     scores = pixel_adaptive_refinement(image[None], scores[None], config.par_iterations)[0]
     target = torch.zeros(size, dtype=torch.long)
@@ -275,9 +261,7 @@ def literal_pseudo_label(refined, labels, image, config):
             values = scores[:, y, x].tolist()
             best = values.index(max(values))
             ranked = sorted((value / sum(values) for value in values), reverse=True)
-            target[y, x] = (
-                255 if ranked[0] - ranked[1] < config.ignore_margin else [0, *(k + 1 for k in classes)][best]
-            )
+            target[y, x] = 255 if ranked[0] - ranked[1] < config.ignore_margin else [0, *(k + 1 for k in classes)][best]
     return target
 
 
@@ -324,9 +308,7 @@ def test_an_image_without_a_class_is_background():
         RefineConfig(par_iterations=2),
     )
     assert not found[1].any() and found[0].any()
-    found = pseudo_label(
-        refined, torch.zeros_like(LABELS), images, None, RefineConfig(par_iterations=2, ignore_margin=0.5)
-    )
+    found = pseudo_label(refined, torch.zeros_like(LABELS), images, None, RefineConfig(par_iterations=2, ignore_margin=0.5))
     assert not found.any()
 
 

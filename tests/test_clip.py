@@ -22,9 +22,7 @@ def tower(seed=0, **options):
     torch.manual_seed(seed)
     visual = VisionTransformer(**{**TOWER, **options})
     for name, parameter in visual.named_parameters():
-        if (
-            parameter.ndim == 1 or "in_proj" in name
-        ):  # biases, norms and attention far from their initial values
+        if parameter.ndim == 1 or "in_proj" in name:  # biases, norms and attention far from their initial values
             parameter.data += 0.3 * torch.randn_like(parameter)
     return visual.double().eval()
 
@@ -73,17 +71,13 @@ def literal_patches(visual, image, calibrated_blocks, share_heads, embedding=Non
                 for part in parts:
                     vectors = part[:, head * size : (head + 1) * size]
                     for i in range(count):
-                        row = softmax_of(
-                            [float(vectors[i] @ vectors[j]) / math.sqrt(size) for j in range(count)]
-                        )
+                        row = softmax_of([float(vectors[i] @ vectors[j]) / math.sqrt(size) for j in range(count)])
                         attention[head, i] += torch.tensor(row).double() / 3
                 if embedding is not None:
                     attention[head, 1:, 1:] += torch.tensor(literal_adapter_attention(embedding)).double()
             if share_heads:
                 attention = attention.sum(0).expand(heads, count, count)
-            mixed = torch.cat(
-                [attention[h] @ parts[2][:, h * size : (h + 1) * size] for h in range(heads)], dim=1
-            )
+            mixed = torch.cat([attention[h] @ parts[2][:, h * size : (h + 1) * size] for h in range(heads)], dim=1)
             dense = dense + block.ls_1(mixed @ block.attn.out_proj.weight.T + block.attn.out_proj.bias)
         tokens = block(tokens[None])[0]
     return F.normalize(visual.ln_post(dense[1:]) @ visual.proj, dim=-1)
@@ -138,9 +132,7 @@ def test_static_calibration_equals_the_literal_loops(options, share_heads):
     features = dense_forward(visual, images, calibrated_blocks=3, share_heads=share_heads)
     expected = torch.stack([literal_patches(visual, image, 3, share_heads) for image in images])
     torch.testing.assert_close(tokens_of(features.patches), expected)
-    assert not torch.allclose(
-        features.patches, dense_forward(visual, images, calibration="none").patches, atol=1e-2
-    )
+    assert not torch.allclose(features.patches, dense_forward(visual, images, calibration="none").patches, atol=1e-2)
 
 
 @pytest.mark.parametrize("share_heads", [False, True], ids=["heads apart", "heads shared"])
@@ -159,9 +151,7 @@ def test_learnable_calibration_equals_the_literal_loops(share_heads):
     torch.testing.assert_close(tokens_of(features.patches), torch.stack(expected))
     static = dense_forward(visual, images, calibrated_blocks=2, share_heads=share_heads)
     assert not torch.allclose(features.patches, static.patches, atol=1e-3)
-    without = dense_forward(
-        visual, images, calibration="learnable", calibrated_blocks=2, share_heads=share_heads
-    )
+    without = dense_forward(visual, images, calibration="learnable", calibrated_blocks=2, share_heads=share_heads)
     torch.testing.assert_close(without.patches, static.patches)
 
 
@@ -177,9 +167,7 @@ def test_value_calibration_is_the_last_blocks_value_path():
     block = visual.transformer.resblocks[-1]
     before = dense_forward(visual, images, calibration="none").layers[-2]
     width = TOWER["width"]
-    value = F.linear(
-        block.ln_1(before), block.attn.in_proj_weight[2 * width :], block.attn.in_proj_bias[2 * width :]
-    )
+    value = F.linear(block.ln_1(before), block.attn.in_proj_weight[2 * width :], block.attn.in_proj_bias[2 * width :])
     expected = visual.ln_post(before + block.ls_1(block.attn.out_proj(value))) @ visual.proj
     patches = dense_forward(visual, images, calibration="value").patches
     torch.testing.assert_close(tokens_of(patches), F.normalize(expected, dim=-1))
@@ -187,9 +175,7 @@ def test_value_calibration_is_the_last_blocks_value_path():
 
 def test_calibration_leaves_the_original_path_untouched():
     visual, images = tower(), random_images()
-    plain, static = (
-        dense_forward(visual, images, calibration=c, calibrated_blocks=3) for c in ("none", "static")
-    )
+    plain, static = (dense_forward(visual, images, calibration=c, calibrated_blocks=3) for c in ("none", "static"))
     torch.testing.assert_close(static.layers, plain.layers)
     torch.testing.assert_close(static.cls, plain.cls)
 
@@ -244,9 +230,7 @@ def test_gradients_agree_with_finite_differences(share_heads):
             parameter.copy_(original - step * direction)
             below = value()
             parameter.copy_(original)
-        torch.testing.assert_close(
-            (above - below) / (2 * step), (gradient * direction).sum(), rtol=1e-5, atol=1e-7
-        )
+        torch.testing.assert_close((above - below) / (2 * step), (gradient * direction).sum(), rtol=1e-5, atol=1e-7)
 
 
 def test_adapter_attention_rows_sum_to_one_even_where_all_patches_are_alike():

@@ -48,10 +48,7 @@ def test_reduced_tokenizer_keeps_the_order_of_ids_and_the_end_of_text_on_top():
     assert ours.shape == theirs.shape and ours.dtype == torch.long
     torch.testing.assert_close(torch.tensor(kept)[ours], theirs)
     assert reduced.vocab_size == len(kept) == ours.max() + 1
-    assert (
-        torch.equal(ours.argmax(-1), theirs.argmax(-1))
-        and (ours.max(-1).values == reduced.eot_token_id).all()
-    )
+    assert torch.equal(ours.argmax(-1), theirs.argmax(-1)) and (ours.max(-1).values == reduced.eot_token_id).all()
     assert torch.equal(reduced(WORDS[0]), ours[:1])
 
 
@@ -172,9 +169,7 @@ def test_text_prototypes_are_normalised_means_of_normalised_prompts(small_clip):
 def test_many_texts_are_encoded_as_one_by_one(small_clip):
     clip = FrozenCLIP.from_config(clip_config())
     together = clip.encode_text(["dog", "cat"] * 150)
-    torch.testing.assert_close(
-        together[[0, 299]], torch.cat([clip.encode_text(["dog"]), clip.encode_text(["cat"])])
-    )
+    torch.testing.assert_close(together[[0, 299]], torch.cat([clip.encode_text(["dog"]), clip.encode_text(["cat"])]))
 
 
 def test_random_weights_where_none_are_asked_for(small_clip):
@@ -227,9 +222,7 @@ def test_a_torch_file_that_holds_code_is_refused(tiny, tmp_path):
 
 def test_weights_of_another_architecture_are_refused(tiny, tmp_path):
     save_file({"visual.proj": torch.zeros(3, 3)}, tmp_path / "other.safetensors")
-    with pytest.raises(
-        ValueError, match="other.safetensors: cannot be read as weights of this model .KeyError"
-    ):
+    with pytest.raises(ValueError, match="other.safetensors: cannot be read as weights of this model .KeyError"):
         loading.load_clip(tiny, str(tmp_path / "other.safetensors"))
 
 
@@ -250,20 +243,14 @@ def test_a_download_that_fails_tells_the_cure(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(open_clip.pretrained, "download_pretrained", unreachable)
-    with pytest.raises(
-        RuntimeError, match="could not be downloaded .no route to host.; give a weight file .*HF_HUB_CACHE"
-    ):
+    with pytest.raises(RuntimeError, match="could not be downloaded .no route to host.; give a weight file .*HF_HUB_CACHE"):
         loading.load_clip("ViT-B-16-quickgelu", "openai")
 
 
 def test_unknown_models_tags_and_files_are_refused():
-    with pytest.raises(
-        ValueError, match="clip.model: expected 'partworld' or .* got 'ViT-B-61'; the nearest: .*ViT-B-16"
-    ):
+    with pytest.raises(ValueError, match="clip.model: expected 'partworld' or .* got 'ViT-B-61'; the nearest: .*ViT-B-16"):
         loading.load_clip("ViT-B-61", "openai")
-    with pytest.raises(
-        ValueError, match="clip.pretrained: 'open' is neither a file nor a tag .*known tags: openai"
-    ):
+    with pytest.raises(ValueError, match="clip.pretrained: 'open' is neither a file nor a tag .*known tags: openai"):
         loading.load_clip("ViT-B-16-quickgelu", "open")
     with pytest.raises(FileNotFoundError, match="clip.pretrained: no weight file 'weights/clip.safetensors'"):
         loading.load_clip("ViT-B-16-quickgelu", "weights/clip.safetensors")
@@ -271,9 +258,7 @@ def test_unknown_models_tags_and_files_are_refused():
 
 def test_the_small_clip_of_the_repository_loads():
     if not (loading.SMALL_CLIP / "clip.safetensors").is_file():
-        pytest.skip(
-            "data/partworld/clip.safetensors is not there: make it by `python -m vdalib pretrain-clip`"
-        )
+        pytest.skip("data/partworld/clip.safetensors is not there: make it by `python -m vdalib pretrain-clip`")
     clip = FrozenCLIP(loading.load_clip("partworld", "partworld"))
     features = clip.encode_image(torch.rand(1, 3, *clip.native_size))
     assert features.patches.shape[1] == clip.dim and features.patches.isfinite().all()

@@ -34,9 +34,7 @@ def test_voc_and_coco_presets_state_the_papers_schedule():
 
 
 def test_overrides_win_over_the_preset_and_are_typed():
-    config = Config.from_preset(
-        "voc12", {"schedule.batch_size": 8, "schedule.learning_rate": "1e-3", "seed": 3}
-    )
+    config = Config.from_preset("voc12", {"schedule.batch_size": 8, "schedule.learning_rate": "1e-3", "seed": 3})
     assert config.schedule == replace(Config.from_preset("voc12").schedule, batch_size=8, learning_rate=1e-3)
     assert config.seed == 3
     scale = Config.from_preset("voc12", {"data.scale": [1, 2]}).data.scale

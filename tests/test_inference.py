@@ -68,9 +68,7 @@ def test_logits_are_averaged_over_scales_and_mirror_images():
     segmenter, batch, clip = Linear(slope=0.3), images(), PatchMeans()
     logits = multi_scale_logits(clip, segmenter, batch, (1.0, 2.0), flip=True)
     views = [batch, F.interpolate(batch, (24, 40), mode="bilinear", antialias=True)]
-    total = sum(
-        by_hand(segmenter, x, 12, 20) + by_hand(segmenter, x.flip(-1), 12, 20).flip(-1) for x in views
-    )
+    total = sum(by_hand(segmenter, x, 12, 20) + by_hand(segmenter, x.flip(-1), 12, 20).flip(-1) for x in views)
     torch.testing.assert_close(logits, total / 4)
     assert clip.seen == [(4, 3, 12, 20), (4, 3, 24, 40)]
 
@@ -107,9 +105,7 @@ def predictor(**overrides):
 def test_tensors_arrays_and_pil_images_of_any_size_give_the_same_label_map():
     pixels = np.random.default_rng(0).integers(0, 256, (23, 37, 3), dtype=np.uint8)
     model = predictor()
-    maps = [
-        model.predict(x) for x in (pixels, Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1))
-    ]
+    maps = [model.predict(x) for x in (pixels, Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1))]
     assert maps[0].shape == (23, 37) and maps[0].dtype == np.uint8 and maps[0].max() <= 2
     np.testing.assert_array_equal(maps[0], maps[1])
     np.testing.assert_array_equal(maps[0], maps[2])
@@ -121,9 +117,7 @@ def test_switches_leave_out_scales_and_crf():
     model = predictor()
     single = model.probabilities(pixels, multi_scale=False)
     assert model.clip.seen == [(1, 3, 24, 24)]
-    np.testing.assert_array_equal(
-        model.predict(pixels, multi_scale=False, crf=False), single.argmax(0).numpy()
-    )
+    np.testing.assert_array_equal(model.predict(pixels, multi_scale=False, crf=False), single.argmax(0).numpy())
     torch.testing.assert_close(single.sum(0), torch.ones(24, 24))
 
 
@@ -162,9 +156,7 @@ def test_crf_without_steps_or_without_weights_changes_nothing():
         InferenceConfig(crf_iterations=0),
         InferenceConfig(crf_pos_weight=0, crf_bilateral_weight=0),
     ):
-        torch.testing.assert_close(
-            dense_crf(image, probabilities, settings), probabilities, atol=1e-5, rtol=0
-        )
+        torch.testing.assert_close(dense_crf(image, probabilities, settings), probabilities, atol=1e-5, rtol=0)
 
 
 def test_missing_crf_library_names_the_cure(monkeypatch):
@@ -174,9 +166,7 @@ def test_missing_crf_library_names_the_cure(monkeypatch):
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match="config.yaml: missing; .* is not the directory of a trained run"
-    ):
+    with pytest.raises(FileNotFoundError, match="config.yaml: missing; .* is not the directory of a trained run"):
         Predictor.from_run(tmp_path)
     Config().save(tmp_path / "config.yaml")
     with pytest.raises(FileNotFoundError, match="segmenter.safetensors: missing"):
@@ -188,9 +178,7 @@ def test_a_run_is_loaded_from_its_configuration_and_segmenter_alone(tmp_path, mo
         assert (settings.width, num_layers, token_width, num_classes) == (64, 10, 192, 10)
         return Linear(num_classes)
 
-    clip = SimpleNamespace(
-        num_layers=10, token_width=192, patch_size=4, eval=lambda: clip, to=lambda device: clip
-    )
+    clip = SimpleNamespace(num_layers=10, token_width=192, patch_size=4, eval=lambda: clip, to=lambda device: clip)
     clip.encode_layers = PatchMeans().encode_layers
     fake_clip = SimpleNamespace(FrozenCLIP=SimpleNamespace(from_config=lambda settings: clip))
     fake_segmenter = SimpleNamespace(Segmenter=SimpleNamespace(from_config=from_config))

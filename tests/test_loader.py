@@ -164,9 +164,7 @@ def test_flip_comes_half_of_the_time_and_scales_cover_their_range():
 
 
 def test_batches_that_cannot_be_shared_are_refused():
-    with pytest.raises(
-        ValueError, match="schedule.batch_size: 4 images cannot be shared by 3 processes; choose a multiple"
-    ):
+    with pytest.raises(ValueError, match="schedule.batch_size: 4 images cannot be shared by 3 processes; choose a multiple"):
         batches(processes=3)
 
 

@@ -16,9 +16,7 @@ def literal_weights(image, dilations):
     """Weights (H, W, n) and neighbours (H, W, n) of an image (C, H, W), pixel by pixel."""
     channels, height, width = image.shape
     steps = [(d * y, d * x) for d in dilations for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
-    distances = torch.tensor(
-        [max(abs(y), abs(x)) * (math.sqrt(2) if y and x else 1.0) for y, x in steps], dtype=image.dtype
-    )
+    distances = torch.tensor([max(abs(y), abs(x)) * (math.sqrt(2) if y and x else 1.0) for y, x in steps], dtype=image.dtype)
     position = torch.softmax(-((distances / (distances.std() + 1e-8) / 0.3) ** 2), 0)
     weights, neighbours = {}, {}
     for row in range(height):
@@ -74,12 +72,8 @@ def example(batch, masks, height, width, dtype=torch.float64, seed=0):
 @pytest.mark.parametrize("dilations", [DILATIONS, (1, 3)])
 def test_equals_the_annex_pixel_by_pixel(dilations):
     images, masks = example(2, 3, 7, 9)
-    expected = torch.stack(
-        [literal_refinement(image, mask, 2, dilations) for image, mask in zip(images, masks)]
-    )
-    torch.testing.assert_close(
-        pixel_adaptive_refinement(images, masks, 2, dilations), expected, rtol=0, atol=1e-12
-    )
+    expected = torch.stack([literal_refinement(image, mask, 2, dilations) for image, mask in zip(images, masks)])
+    torch.testing.assert_close(pixel_adaptive_refinement(images, masks, 2, dilations), expected, rtol=0, atol=1e-12)
 
 
 def test_twenty_iterations_in_single_precision_are_exact_to_1e_5():

@@ -50,8 +50,7 @@ def cielab(colour, vision):
         [0.0193339, 0.1191920, 0.9503041],
     ]
     x, y, z = (
-        np.cbrt(v) if v > 216 / 24389 else (24389 / 27 * v + 16) / 116
-        for v in to_xyz @ linear / np.array([0.95047, 1, 1.08883])
+        np.cbrt(v) if v > 216 / 24389 else (24389 / 27 * v + 16) / 116 for v in to_xyz @ linear / np.array([0.95047, 1, 1.08883])
     )
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
@@ -132,9 +131,7 @@ def test_loss_curves_draw_raw_values_their_running_mean_and_the_stages():
     assert [line.get_xdata()[0] for line in boundaries] == [4, 8]
     assert axes[0, 1].lines[0].get_xdata().tolist() == [4, 5, 6, 7, 8, 9]
     assert axes[0, 0].get_xlabel() == "step" and axes[0, 0].get_ylabel() == "segmentation"
-    with pytest.raises(
-        ValueError, match=r"terms: no row has 'intra' \(there are: inter, segmentation, step\)"
-    ):
+    with pytest.raises(ValueError, match=r"terms: no row has 'intra' \(there are: inter, segmentation, step\)"):
         plots.loss_curves(rows, ["intra"], stages)
     with pytest.raises(ValueError, match="rows, terms: found none"):
         plots.loss_curves([], ["intra"], stages)

@@ -23,10 +23,7 @@ def segmenter():
 
 def layers(batch=2, seed=0, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn(batch, GRID[0] * GRID[1], TOKEN_WIDTH, generator=generator, dtype=dtype)
-        for _ in range(LAYERS)
-    ]
+    return [torch.randn(batch, GRID[0] * GRID[1], TOKEN_WIDTH, generator=generator, dtype=dtype) for _ in range(LAYERS)]
 
 
 def test_shapes_and_width(segmenter):
@@ -113,9 +110,7 @@ def test_patch_affinity_equals_the_annex_entry_by_entry():
         mean = sum(map(sum, cosines)) / len(vectors) ** 2
         for i, row in enumerate(cosines):
             for j, cosine in enumerate(row):
-                assert found[image, i, j].item() == pytest.approx(
-                    1 / (1 + math.exp(-3 * (cosine - mean))), abs=1e-12
-                )
+                assert found[image, i, j].item() == pytest.approx(1 / (1 + math.exp(-3 * (cosine - mean))), abs=1e-12)
 
 
 def test_patch_affinity_is_single_precision_under_autocast():
@@ -128,9 +123,7 @@ def test_patch_affinity_is_single_precision_under_autocast():
 
 
 def test_patch_affinity_passes_gradients_to_the_embedding():
-    embedding = torch.randn(
-        1, 3, 2, 2, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(1)
-    )
+    embedding = torch.randn(1, 3, 2, 2, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(1))
     assert torch.autograd.gradcheck(patch_affinity, (embedding,))
 
 

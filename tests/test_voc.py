@@ -13,9 +13,7 @@ from vdalib.data.images import read_image, read_mask, save_mask, voc_palette
 from vdalib.data.voc import VOC_CLASSES, VOCSegmentation, prepare_labels
 
 REAL = Path(__file__).parents[2] / "shared" / "voc_mini" / "VOCdevkit" / "VOC2012"
-needs_real = pytest.mark.skipif(
-    not REAL.is_dir(), reason="the forty VOC photographs (voc_mini) are not on this machine"
-)
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the forty VOC photographs (voc_mini) are not on this machine")
 
 
 @pytest.fixture

@@ -33,9 +33,7 @@ def at_scale(images: Tensor, patch_size: int, scale: float = 1.0, size: int | No
 
 
 @torch.no_grad()
-def multi_scale_logits(
-    clip, segmenter, images: Tensor, scales: Sequence[float], flip: bool, size: int | None = None
-) -> Tensor:
+def multi_scale_logits(clip, segmenter, images: Tensor, scales: Sequence[float], flip: bool, size: int | None = None) -> Tensor:
     """Logits (B, K+1, H, W) averaged over scales, each with its mirror image if `flip` [A], scales [P].
 
     images: float (B, 3, H, W) in 0..1, any H and W. scales, size: see `at_scale`.
@@ -96,9 +94,7 @@ class Predictor:
         run_dir = Path(run_dir)
         for name in ("config.yaml", "segmenter.safetensors"):
             if not (run_dir / name).exists():
-                raise FileNotFoundError(
-                    f"{run_dir / name}: missing; {run_dir} is not the directory of a trained run"
-                )
+                raise FileNotFoundError(f"{run_dir / name}: missing; {run_dir} is not the directory of a trained run")
         from vdalib.clip import FrozenCLIP
         from vdalib.segmentation.segmenter import Segmenter
 
@@ -132,9 +128,7 @@ def _as_tensor(image) -> Tensor:
     tensor = transforms.to_image(image).as_subclass(Tensor)
     if tensor.dtype != torch.uint8 or tensor.ndim != 3 or len(tensor) != 3:
         found = f"{tensor.dtype} {tuple(tensor.shape)}"
-        raise ValueError(
-            f"image: found {found}, expected RGB as uint8 (3, H, W), an (H, W, 3) array or a PIL image"
-        )
+        raise ValueError(f"image: found {found}, expected RGB as uint8 (3, H, W), an (H, W, 3) array or a PIL image")
     return tensor
 
 

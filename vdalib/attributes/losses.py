@@ -54,9 +54,7 @@ def discriminative(energy: Tensor, log_weights: Tensor, classes: Tensor) -> Tens
     return F.cross_entropy(log_weights.detach() - energy, classes)
 
 
-def class_contrastive(
-    prototypes: Tensor, anchors: Tensor, classes: Tensor, temperature: float, total: Total = whole
-) -> Tensor:
+def class_contrastive(prototypes: Tensor, anchors: Tensor, classes: Tensor, temperature: float, total: Total = whole) -> Tensor:
     """L_con: InfoNCE that pulls each prototype to its class anchor, away from others ([N], method.md sec. 7).
 
     Args:

@@ -68,27 +68,21 @@ class FrozenCLIP(nn.Module):
     def from_config(cls, config) -> FrozenCLIP:
         """From a `ClipConfig`; raises what `load_clip` raises."""
         options = ("calibration", "calibrated_blocks", "share_heads", "affinity_blocks", "templates")
-        return cls(
-            load_clip(config.model, config.pretrained), **{name: getattr(config, name) for name in options}
-        )
+        return cls(load_clip(config.model, config.pretrained), **{name: getattr(config, name) for name in options})
 
     def train(self, mode: bool = True) -> FrozenCLIP:
         """Stays in evaluation mode."""
         return super().train(False)
 
     @torch.no_grad()
-    def encode_image(
-        self, images: Tensor, *, attention: bool = True, embed: Embed | None = None
-    ) -> DenseFeatures:
+    def encode_image(self, images: Tensor, *, attention: bool = True, embed: Embed | None = None) -> DenseFeatures:
         """images (B, 3, H, W), RGB in 0..1, sides multiples of the patch size -> DenseFeatures, no gradients.
 
         attention: also return the last `affinity_blocks` blocks' attention.
         embed: (layers, grid) -> (B, E, h, w) adapter features, used if calibration is "learnable".
         Raises ValueError for a size or type that does not fit.
         """
-        return self._forward(
-            images, affinity_blocks=self.affinity_blocks if attention else 0, embed=embed, **self.calibration
-        )
+        return self._forward(images, affinity_blocks=self.affinity_blocks if attention else 0, embed=embed, **self.calibration)
 
     @torch.no_grad()
     def encode_layers(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
@@ -98,9 +92,7 @@ class FrozenCLIP(nn.Module):
 
     def _forward(self, images: Tensor, **options) -> DenseFeatures:
         if not images.is_floating_point():
-            raise ValueError(
-                f"images: expected floating-point values in 0..1, got {images.dtype}; divide by 255"
-            )
+            raise ValueError(f"images: expected floating-point values in 0..1, got {images.dtype}; divide by 255")
         return dense_forward(self.model.visual, (images - self.mean) / self.std, **options)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -108,9 +100,7 @@ class FrozenCLIP(nn.Module):
         tokens = self.tokenizer(list(texts)).to(self.mean.device)
         return torch.cat([unit_vectors(self.model.encode_text(chunk)) for chunk in tokens.split(256)])
 
-    def text_prototypes(
-        self, class_names: Sequence[str | Sequence[str]], templates: Sequence[str] | None = None
-    ) -> Tensor:
+    def text_prototypes(self, class_names: Sequence[str | Sequence[str]], templates: Sequence[str] | None = None) -> Tensor:
         """(K, D): each class's prompts embedded, normalised, averaged, normalised again.
 
         class_names: a name, or several words for the same class, all of which are put into every template.

@@ -162,13 +162,9 @@ def require_options(num_layers: int, calibration: str, calibrated_blocks: int, a
     if calibration not in CALIBRATIONS:
         raise ValueError(f"calibration: expected one of {', '.join(CALIBRATIONS)}, got '{calibration}'")
     if calibration in ("static", "learnable") and not 1 <= calibrated_blocks <= num_layers:
-        raise ValueError(
-            f"calibrated_blocks: expected 1 to {num_layers} (the tower's blocks), got {calibrated_blocks}"
-        )
+        raise ValueError(f"calibrated_blocks: expected 1 to {num_layers} (the tower's blocks), got {calibrated_blocks}")
     if not 0 <= affinity_blocks <= num_layers:
-        raise ValueError(
-            f"affinity_blocks: expected 0 to {num_layers} (the tower's blocks), got {affinity_blocks}"
-        )
+        raise ValueError(f"affinity_blocks: expected 0 to {num_layers} (the tower's blocks), got {affinity_blocks}")
 
 
 def _checked_embedding(embedding: Tensor, batch: int, grid: tuple[int, int]) -> Tensor:

@@ -115,9 +115,7 @@ def _find_weights(model: str, pretrained: str) -> tuple[Path, dict]:
         if Path(pretrained).suffix or Path(pretrained).parent != Path("."):
             raise FileNotFoundError(f"clip.pretrained: no weight file '{pretrained}'")
         known = ", ".join(registry.list_pretrained_tags_by_model(model)) or "none"
-        raise ValueError(
-            f"clip.pretrained: '{pretrained}' is neither a file nor a tag of '{model}' (known tags: {known})"
-        )
+        raise ValueError(f"clip.pretrained: '{pretrained}' is neither a file nor a tag of '{model}' (known tags: {known})")
     try:
         return Path(registry.download_pretrained(tag)), tag
     except Exception as error:

@@ -13,14 +13,10 @@ from torch import Tensor
 def render_prompts(names: Sequence[str], templates: Sequence[str]) -> list[str]:
     """Every name in every template, names outermost; ValueError unless each template holds one '{}'."""
     if not templates:
-        raise ValueError(
-            "clip.templates: expected at least one template such as 'a clean origami {}.', got none"
-        )
+        raise ValueError("clip.templates: expected at least one template such as 'a clean origami {}.', got none")
     for template in templates:
         if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
-            raise ValueError(
-                f"clip.templates: expected '{{}}' exactly once, where the class name goes; got '{template}'"
-            )
+            raise ValueError(f"clip.templates: expected '{{}}' exactly once, where the class name goes; got '{template}'")
     return [template.format(name) for name in names for template in templates]
 
 
@@ -66,8 +62,7 @@ class ReducedTokenizer:
         special = {0, *_bpe().all_special_ids}
         if list(kept_ids) != sorted(set(kept_ids)) or not special <= set(kept_ids):
             raise ValueError(
-                f"kept_ids: expected ascending, distinct ids that include {sorted(special)}; "
-                "make them by reduced_vocabulary"
+                f"kept_ids: expected ascending, distinct ids that include {sorted(special)}; make them by reduced_vocabulary"
             )
         self.context_length = context_length
         self.vocab_size = len(kept_ids)
@@ -80,10 +75,7 @@ class ReducedTokenizer:
         for row, text in zip(tokens, texts):
             ids = [self.sot_token_id, *self._encode(text), self.eot_token_id]
             if len(ids) > self.context_length:
-                raise ValueError(
-                    f"prompt '{text}': expected at most {self.context_length} tokens, "
-                    f"got {len(ids)}; shorten it"
-                )
+                raise ValueError(f"prompt '{text}': expected at most {self.context_length} tokens, got {len(ids)}; shorten it")
             row[: len(ids)] = torch.tensor(ids)
         return tokens
 

@@ -20,9 +20,7 @@ def execute(notebook: str | Path, output: str | Path, parameters: Mapping[str, A
     import papermill
 
     require_known(notebook, parameters)
-    papermill.execute_notebook(
-        notebook, output, dict(parameters), kernel_name="python3", cwd=cwd, progress_bar=False
-    )
+    papermill.execute_notebook(notebook, output, dict(parameters), kernel_name="python3", cwd=cwd, progress_bar=False)
 
 
 def defaults(notebook: str | Path) -> dict[str, Any]:

@@ -59,19 +59,13 @@ def build(cls: type, values: Any, prefix: str = "", root: type | None = None) ->
     whatever a section refuses.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(
-            f"{prefix.rstrip('.') or 'configuration'}: expected a mapping of settings, got {values!r}"
-        )
+        raise ValueError(f"{prefix.rstrip('.') or 'configuration'}: expected a mapping of settings, got {values!r}")
     root, annotations, built = root or cls, _annotations(cls), {}
     for key, value in values.items():
         if key not in annotations:
             nearest = difflib.get_close_matches(f"{prefix}{key}", _known(root), n=1, cutoff=0)[0]
             raise ValueError(f"unknown setting '{prefix}{key}'; the nearest known one is '{nearest}'")
-        built[key] = (
-            build(annotations[key], value, f"{prefix}{key}.", root)
-            if _is_section(annotations[key])
-            else value
-        )
+        built[key] = build(annotations[key], value, f"{prefix}{key}.", root) if _is_section(annotations[key]) else value
     return cls(**built)
 
 

@@ -96,9 +96,7 @@ class SegmenterConfig(Section):
 
     def _check(self) -> None:
         if self.width % self.heads:
-            raise ValueError(
-                f"segmenter.heads: {self.heads} heads do not divide segmenter.width {self.width}"
-            )
+            raise ValueError(f"segmenter.heads: {self.heads} heads do not divide segmenter.width {self.width}")
 
 
 @dataclass(frozen=True)
@@ -189,9 +187,7 @@ class ScheduleConfig(Section):
 class InferenceConfig(Section):
     """Multi-scale, flip and DenseCRF (method.md sec. 9)."""
 
-    size: Count | None = (
-        None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
-    )
+    size: Count | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
     scales: tuple[Positive, ...] = (0.7, 1.0, 1.2, 1.5)
     flip: bool = True
     crf_iterations: Steps = 10
@@ -253,9 +249,7 @@ class Config(Section):
 
 def preset_names() -> tuple[str, ...]:
     """The packaged presets."""
-    return tuple(
-        sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir() if file.name.endswith(".yaml"))
-    )
+    return tuple(sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir() if file.name.endswith(".yaml")))
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:
@@ -283,17 +277,13 @@ def _read(source: str | Path) -> dict[str, Any]:
     elif Path(source).is_file():
         text, name = Path(source).read_text(encoding="utf-8"), Path(source).stem
     else:
-        raise FileNotFoundError(
-            f"{source!s}: neither a YAML file nor a preset (known: {', '.join(preset_names())})"
-        )
+        raise FileNotFoundError(f"{source!s}: neither a YAML file nor a preset (known: {', '.join(preset_names())})")
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{source}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
-        raise ValueError(
-            f"{source}: expected settings such as `schedule: {{batch_size: 8}}`, found {values!r}"
-        )
+        raise ValueError(f"{source}: expected settings such as `schedule: {{batch_size: 8}}`, found {values!r}")
     base = values.pop("base", None)
     if base is not None and base not in preset_names():
         raise ValueError(f"{source}: base: unknown preset {base!r} (known: {', '.join(preset_names())})")

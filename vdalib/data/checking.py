@@ -14,9 +14,7 @@ from vdalib.data.images import read_image
 _SHOWN = 10  # of the bad ones in an error
 
 
-def check_images(
-    paths: Iterable[Path], on_bad_image: str = "error", progress: bool = True
-) -> tuple[list[Path], dict[Path, str]]:
+def check_images(paths: Iterable[Path], on_bad_image: str = "error", progress: bool = True) -> tuple[list[Path], dict[Path, str]]:
     """Decode every image in parallel -> the good ones, and the bad ones with the reason; both in the order given.
 
     on_bad_image: `data.on_bad_image`. "error" raises ValueError, naming the bad ones and the cure, when all are looked at;

@@ -60,9 +60,7 @@ class TaggedFolder(Dataset):
         self.class_names = tuple(prepared["classes"])
         self.names = list(prepared["labels"])
         self.paths = [Path(root) / prepared["base"] / name for name in self.names]
-        self.labels = torch.tensor(
-            [[name in tags for name in self.class_names] for tags in prepared["labels"].values()]
-        )
+        self.labels = torch.tensor([[name in tags for name in self.class_names] for tags in prepared["labels"].values()])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -161,16 +159,12 @@ def _read_table(table: Path, images: Path) -> Tagged:
     found, lines, known = Tagged(images), {}, read_classes(table.parent / "classes.yaml").classes
     for line, name, tags in _rows(table):
         if name in lines:
-            raise ValueError(
-                f"{table} line {line}: {name} is in line {lines[name]} already; put all of its tags into one line"
-            )
+            raise ValueError(f"{table} line {line}: {name} is in line {lines[name]} already; put all of its tags into one line")
         lines[name] = line
         if not tags:
             raise ValueError(f"{table} line {line}: {name} has no tag; give it one, or take the line out")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not (images / name).is_file():
-            raise FileNotFoundError(
-                f"{table} line {line}: no image {name} in {images}; put it there, or take the line out"
-            )
+            raise FileNotFoundError(f"{table} line {line}: no image {name} in {images}; put it there, or take the line out")
         for tag in tags:
             if known and tag not in known:
                 raise ValueError(f"{table} line {line}: unknown class {tag!r} (known: {', '.join(known)})")

@@ -138,7 +138,5 @@ def _from_colours(pixels: np.ndarray, path: str | Path) -> np.ndarray:
     strange = known[labels] != codes
     if strange.any():
         y, x = np.argwhere(strange)[0]
-        raise ValueError(
-            f"{path}: colour {tuple(pixels[y, x].tolist())} at row {y}, column {x} is not in VOC's palette"
-        )
+        raise ValueError(f"{path}: colour {tuple(pixels[y, x].tolist())} at row {y}, column {x} is not in VOC's palette")
     return labels.astype(np.uint8)

@@ -41,9 +41,7 @@ class TrainingView(Dataset):
     def __getitem__(self, n: int) -> dict:
         index = self.index(n)
         sample = self.dataset[index]
-        image, valid = self._augmented(
-            sample.image.as_subclass(Tensor), _generator(self.seed, _AUGMENTATION, n)
-        )
+        image, valid = self._augmented(sample.image.as_subclass(Tensor), _generator(self.seed, _AUGMENTATION, n))
         return {"images": image.float() / 255, "labels": sample.labels, "index": index, "valid": valid}
 
     def _augmented(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -74,18 +72,14 @@ def _overlap(side: int, place: float, crop: int) -> tuple[slice, slice]:
 class StepBatches(Sampler):
     """The sample numbers of one process's share of every global batch, from a step on."""
 
-    def __init__(
-        self, start_step: int, total_steps: int, batch_size: int, num_processes: int, process_index: int
-    ) -> None:
+    def __init__(self, start_step: int, total_steps: int, batch_size: int, num_processes: int, process_index: int) -> None:
         if batch_size % num_processes:
             raise ValueError(
                 f"schedule.batch_size: {batch_size} images cannot be shared by {num_processes} processes; "
                 f"choose a multiple of {num_processes}"
             )
         self.steps, self.batch_size = range(start_step, total_steps), batch_size
-        self.share = range(
-            process_index * batch_size // num_processes, (process_index + 1) * batch_size // num_processes
-        )
+        self.share = range(process_index * batch_size // num_processes, (process_index + 1) * batch_size // num_processes)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -95,9 +89,7 @@ class StepBatches(Sampler):
             yield [step * self.batch_size + place for place in self.share]
 
 
-def training_batches(
-    dataset, config: Config, start_step: int = 0, num_processes: int = 1, process_index: int = 0
-) -> DataLoader:
+def training_batches(dataset, config: Config, start_step: int = 0, num_processes: int = 1, process_index: int = 0) -> DataLoader:
     """The batches of steps start_step .. total_steps - 1 for one process, the same wherever one starts.
 
     A batch is a dict with b = batch_size / num_processes images: images float (b, 3, crop, crop) in 0..1,
@@ -107,9 +99,7 @@ def training_batches(
     schedule, data = config.schedule, config.data
     return DataLoader(
         TrainingView(dataset, data.crop, data.scale, config.seed),
-        batch_sampler=StepBatches(
-            start_step, schedule.total_steps, schedule.batch_size, num_processes, process_index
-        ),
+        batch_sampler=StepBatches(start_step, schedule.total_steps, schedule.batch_size, num_processes, process_index),
         num_workers=data.workers,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # its own, so that the global random state is left alone

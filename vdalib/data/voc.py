@@ -57,9 +57,7 @@ class VOCSegmentation(LabelledImages):
         return path
 
 
-def prepare_labels(
-    root: str | Path, split: str, out: str | Path | None = None, skipped: Mapping[str, str] | None = None
-) -> Path:
+def prepare_labels(root: str | Path, split: str, out: str | Path | None = None, skipped: Mapping[str, str] | None = None) -> Path:
     """Write the image-level labels of a split to {out}/labels_{split}.json before training; returns its path.
 
     They come from Annotations/*.xml and, for an image that has none, from the classes in its mask. out: a

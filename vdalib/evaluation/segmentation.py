@@ -34,21 +34,15 @@ class ConfusionMatrix:
         """Add label maps of equal shape, arrays or tensors of 0..K or 255; target 255 is left out."""
         prediction, target = torch.as_tensor(prediction), torch.as_tensor(target)
         if prediction.shape != target.shape:
-            raise ValueError(
-                f"prediction: shape {tuple(prediction.shape)} differs from target {tuple(target.shape)}"
-            )
+            raise ValueError(f"prediction: shape {tuple(prediction.shape)} differs from target {tuple(target.shape)}")
         prediction, target = prediction.to(target.device).long(), target.long()
         known = target != VOID
         prediction, target, n = prediction[known], target[known], self.num_classes
         prediction = prediction.where(prediction != VOID, torch.full_like(prediction, n))
         for name, values, top in (("prediction", prediction, n), ("target", target, n - 1)):
             if values.numel() and not 0 <= values.min() <= values.max() <= top:
-                raise ValueError(
-                    f"{name}: values {values.min()}..{values.max()}, expected 0..{n - 1} or {VOID}"
-                )
-        counts = (
-            torch.bincount(target * (n + 1) + prediction, minlength=n * (n + 1)).view(n, n + 1).cpu().numpy()
-        )
+                raise ValueError(f"{name}: values {values.min()}..{values.max()}, expected 0..{n - 1} or {VOID}")
+        counts = torch.bincount(target * (n + 1) + prediction, minlength=n * (n + 1)).view(n, n + 1).cpu().numpy()
         self.counts += counts[:, :n]
         self.undecided += counts[:, n]
 
@@ -104,9 +98,7 @@ class SeedCurve:
         score, winner, truth = score[known], winner[known], masks[known]
         if truth.numel() and truth.max() > num_classes:
             raise ValueError(f"masks: label {truth.max()}, expected 0..{num_classes} or {VOID}")
-        passed = torch.bucketize(
-            score, torch.as_tensor(self.thresholds, device=cam.device)
-        )  # thresholds below the score
+        passed = torch.bucketize(score, torch.as_tensor(self.thresholds, device=cam.device))  # thresholds below the score
         flat = (truth * num_classes + winner) * num_bins + passed
         shape = (num_classes + 1, num_classes, num_bins)
         counts = torch.bincount(flat, minlength=int(np.prod(shape))).view(shape).cpu().numpy()
@@ -159,8 +151,6 @@ def evaluate_segmentation(
     matrices.
     """
     matrix = ConfusionMatrix(len(dataset.class_names) + 1)
-    for i in tqdm(
-        indices if indices is not None else range(len(dataset)), desc="evaluate", disable=not progress
-    ):
+    for i in tqdm(indices if indices is not None else range(len(dataset)), desc="evaluate", disable=not progress):
         matrix.update(predict(dataset[i].image), dataset.mask(i))
     return matrix

@@ -40,9 +40,7 @@ def attribute_view(view: View, neighbours: Sequence[Neighbour], class_names: Seq
     shown = overlay(view.image, view.shown.cpu(), *([class_names] if view.is_label_map else []), opacity)
     picture(8, 108, _SIDE, plots.as_picture(view.image), view.name)
     asked = f"{view.query}, alpha {view.alpha:.2f}" if view.query != TEXT else TEXT
-    picture(
-        18 + _SIDE, 108, _SIDE, shown, view.map if view.map == PREDICTION else f"{view.map} of {view.class_name} by {asked}"
-    )
+    picture(18 + _SIDE, 108, _SIDE, shown, view.map if view.map == PREDICTION else f"{view.map} of {view.class_name} by {asked}")
     for place, neighbour in enumerate(neighbours[:THUMBNAILS]):
         title = f"{neighbour.name}: {neighbour.distance:.1f}"
         picture(8 + 102 * place, 4, _SMALL, plots.as_picture(neighbour.image), title, 6)

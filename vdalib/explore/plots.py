@@ -67,9 +67,7 @@ def as_picture(image) -> np.ndarray:
     return picture / 255 if picture.dtype == np.uint8 else picture.clip(0, 1)
 
 
-def image_grid(
-    images: Sequence, titles: Sequence[str] = (), columns: int = 5, size: float = 2.0
-) -> tuple[Figure, np.ndarray]:
+def image_grid(images: Sequence, titles: Sequence[str] = (), columns: int = 5, size: float = 2.0) -> tuple[Figure, np.ndarray]:
     """Pictures in rows, `size` inches each; Axes come as an array (rows, columns)."""
     if not len(images):
         raise ValueError("images: found none, expected at least one")
@@ -124,16 +122,12 @@ def loss_curves(
     stages: name of each stage -> its first step. window: steps of the running mean drawn over the raw values.
     """
     if not rows or not terms:
-        raise ValueError(
-            "rows, terms: found none, expected rows of metrics.jsonl and the names of terms in them"
-        )
+        raise ValueError("rows, terms: found none, expected rows of metrics.jsonl and the names of terms in them")
     figure, axes = _figure(1, len(terms), (3.4 * len(terms), 2.8))
     for axis, term, colour in zip(axes.flat, terms, SERIES_COLOURS * len(terms)):
         points = np.array([(row["step"], row[term]) for row in rows if term in row]).reshape(-1, 2)
         if not len(points):
-            raise ValueError(
-                f"terms: no row has {term!r} (there are: {', '.join(sorted(set().union(*rows)))})"
-            )
+            raise ValueError(f"terms: no row has {term!r} (there are: {', '.join(sorted(set().union(*rows)))})")
         axis.plot(*points.T, color=colour, alpha=0.25, linewidth=0.8)
         axis.plot(points[:, 0], _running_mean(points[:, 1], window), color=colour)
         for number, (name, first) in enumerate(stages.items()):
@@ -209,9 +203,7 @@ def confusion_heatmap(counts, names: Sequence[str]) -> tuple[Figure, plt.Axes]:
     return figure, axis
 
 
-def latent_scatter(
-    points, classes, class_names: Sequence[str], centres=None, attribute_centres=None
-) -> tuple[Figure, plt.Axes]:
+def latent_scatter(points, classes, class_names: Sequence[str], centres=None, attribute_centres=None) -> tuple[Figure, plt.Axes]:
     """Points (n, 2) by class (n,), centres (K, 2) as stars, attribute centres (K, M, 2) as crosses."""
     points, classes = np.asarray(points), np.asarray(classes)
     if points.ndim != 2 or points.shape[1] != 2:

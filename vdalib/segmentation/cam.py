@@ -34,9 +34,7 @@ def redundancy_free_activation(features, queries: Tensor, background_text: Tenso
 
     Source: [P] CLIP Surgery; method.md Annex.
     """
-    texts = torch.cat(
-        [queries, background_text.to(queries.dtype).expand(len(queries), -1, -1)], dim=1
-    )  # (B, K+T, D)
+    texts = torch.cat([queries, background_text.to(queries.dtype).expand(len(queries), -1, -1)], dim=1)  # (B, K+T, D)
     tokens = torch.cat([features.cls[:, :, None], features.patches.flatten(2)], dim=2)  # (B, D, 1+N)
     similarity = remove_redundancy(_cosines(texts, tokens))[:, : queries.shape[1], 1:]
     return _of_present(min_max(similarity.unflatten(2, features.grid)), labels)
@@ -156,9 +154,7 @@ def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) ->
     which stays 0 under PAR and never beats background.
     """
     most = max(1, int(labels.sum(1).max()))
-    order = labels.int().argsort(dim=1, descending=True, stable=True)[
-        :, :most
-    ]  # (B, n), present classes first
+    order = labels.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # (B, n), present classes first
     present = labels.gather(1, order)
     chosen = refined.gather(1, order[:, :, None, None].expand(-1, -1, *refined.shape[2:]))
     chosen = F.interpolate(chosen, size, mode="bilinear", align_corners=False)

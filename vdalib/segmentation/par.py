@@ -29,9 +29,7 @@ def pixel_adaptive_refinement(
     """
     (batch, _, height, width), found = images.shape, masks.shape
     if (found[0], *found[2:]) != (batch, height, width):
-        raise ValueError(
-            f"masks: expected shape ({batch}, M, {height}, {width}) as the images have, got {tuple(found)}"
-        )
+        raise ValueError(f"masks: expected shape ({batch}, M, {height}, {width}) as the images have, got {tuple(found)}")
     dtype = torch.promote_types(torch.promote_types(images.dtype, masks.dtype), torch.float32)
     neighbours, offsets = _neighbourhood(height, width, dilations, images.device)
     distances = offsets.to(dtype).norm(dim=1)
@@ -46,9 +44,7 @@ def pixel_adaptive_refinement(
     return refined
 
 
-def _neighbourhood(
-    height: int, width: int, dilations: tuple[int, ...], device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _neighbourhood(height: int, width: int, dilations: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Numbers (HW, n) of the n = 8 * dilations pixels around every pixel, and their offsets (n, 2) in px."""
     steps = [(d * y, d * x) for d in dilations for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
     offsets = torch.tensor(steps, dtype=torch.int32, device=device)

@@ -47,8 +47,7 @@ class Adapter(nn.Module):
     def __init__(self, num_layers: int, token_width: int, width: int = 256, dropout: float = 0.1):
         super().__init__()
         self.projections = nn.ModuleList(
-            nn.Sequential(nn.Linear(token_width, width), nn.ReLU(), nn.Linear(width, width))
-            for _ in range(num_layers)
+            nn.Sequential(nn.Linear(token_width, width), nn.ReLU(), nn.Linear(width, width)) for _ in range(num_layers)
         )
         self.compress = nn.Conv2d(num_layers * width, width, 1)
         self.dropout = SharedDropout2d(dropout)
@@ -59,16 +58,10 @@ class Adapter(nn.Module):
         Raises ValueError for another number of layers, or tokens that do not fill the grid.
         """
         if len(layers) != len(self.projections):
-            raise ValueError(
-                f"layers: expected {len(self.projections)} tensors, one per CLIP block, got {len(layers)}"
-            )
+            raise ValueError(f"layers: expected {len(self.projections)} tensors, one per CLIP block, got {len(layers)}")
         if layers[0].shape[1] != grid[0] * grid[1]:
-            raise ValueError(
-                f"layers: {layers[0].shape[1]} patch tokens do not fill the grid {grid[0]} x {grid[1]}"
-            )
-        tokens = torch.cat(
-            [project(layer) for project, layer in zip(self.projections, layers)], dim=2
-        )  # (B, N, L * E)
+            raise ValueError(f"layers: {layers[0].shape[1]} patch tokens do not fill the grid {grid[0]} x {grid[1]}")
+        tokens = torch.cat([project(layer) for project, layer in zip(self.projections, layers)], dim=2)  # (B, N, L * E)
         return self.dropout(self.compress(tokens.transpose(1, 2).unflatten(2, grid)))
 
 
@@ -88,9 +81,7 @@ class Decoder(nn.Module):
             raise ValueError(f"heads: {heads} heads do not divide width {width}")
         self.layers = nn.Sequential(
             *(
-                nn.TransformerEncoderLayer(
-                    width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
-                )
+                nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
                 for _ in range(depth)
             )
         )

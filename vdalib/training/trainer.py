@@ -212,9 +212,7 @@ class Trainer:
                 "segmentation": segmentation_loss(
                     self._upsample(logits, target), target, config.schedule.background_weight, self._total
                 ),
-                "affinity": affinity_loss(
-                    patch_affinity(embedding), self._at_grid(target, features.grid), total=self._total
-                ),
+                "affinity": affinity_loss(patch_affinity(embedding), self._at_grid(target, features.grid), total=self._total),
             }
             if enhance:
                 terms["contrastive"] = self._contrastive(projected.float(), logits.detach(), labels, found.reliable)
