@@ -150,6 +150,7 @@ def pseudo_label(refined: Tensor, labels: Tensor, images: Tensor, valid: Tensor 
 def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Scores (B, 1+n, H, W) in 0..1 of background and the image's classes, and their classes (B, 1+n) int64.
 
+    CAMs are scaled at the grid, then resized: at the image's size their peaks are a little below 1.
     n is the largest number of classes in an image. Images with fewer are filled up with VOID of score 0,
     which stays 0 under PAR and never beats background.
     """
@@ -157,8 +158,8 @@ def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) ->
     order = labels.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # (B, n), present classes first
     present = labels.gather(1, order)
     chosen = refined.gather(1, order[:, :, None, None].expand(-1, -1, *refined.shape[2:]))
-    chosen = F.interpolate(chosen, size, mode="bilinear", align_corners=False)
     scores = _of_present(min_max(chosen), present)
+    scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
     classes = F.pad((order + 1).masked_fill(~present, VOID), (1, 0), value=BACKGROUND)
     return torch.cat([1 - scores.amax(1, keepdim=True), scores], dim=1), classes
 
