@@ -217,11 +217,21 @@ def test_refined_cam_equals_the_annex():
 
 
 @pytest.mark.parametrize("threshold", [0.79, 1.0])
-def test_empty_cam_and_impossible_threshold_stay_finite(threshold):
+def test_an_empty_cam_stays_finite(threshold):
     cam = torch.zeros(B, K, *GRID)
     cam[0, 0, 1, 1] = 1
     refined = refine_cam(cam, affinity_matrix(attention_maps().float()), LABELS, threshold)
     assert refined.isfinite().all() and refined[0, 0].any() and not refined[1].any()
+
+
+def test_at_threshold_one_the_walk_starts_from_the_maximum_alone():
+    cam = torch.rand(B, K, *GRID, generator=torch.Generator().manual_seed(6))
+    cam[0, 0, 0, 1] = cam[0, 0, 2, 3] = cam[0, 0].max()  # three places
+    affinity = torch.eye(N).expand(B, -1, -1)  # a walk that stays where it is
+    found = refine_cam(cam, affinity, LABELS, threshold=1.0)
+    for b, k in LABELS.nonzero().tolist():
+        assert torch.equal(found[b, k], cam[b, k] * (cam[b, k] == cam[b, k].max()))
+    assert (found[0, 0] > 0).sum() == 3
 
 
 def test_refined_cam_is_single_precision_under_autocast():
@@ -250,8 +260,8 @@ def literal_pseudo_label(refined, labels, image, config):
     classes = [k for k in range(K) if labels[k]]
     size, maps = image.shape[1:], []
     for k in classes:
-        large = F.interpolate(refined[None, None, k], size, mode="bilinear", align_corners=False)[0, 0]
-        maps.append((large - large.min()) / (large.max() - large.min()))
+        scaled = torch.tensor(literal_min_max(refined[k].flatten().tolist()), dtype=refined.dtype).view(refined[k].shape)
+        maps.append(F.interpolate(scaled[None, None], size, mode="bilinear", align_corners=False)[0, 0])
     background = torch.tensor([[1 - max(m[y, x] for m in maps) for x in range(size[1])] for y in range(size[0])])
     scores = torch.stack([background.to(image.dtype), *maps])
     scores = pixel_adaptive_refinement(image[None], scores[None], config.par_iterations)[0]

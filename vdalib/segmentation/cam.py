@@ -90,7 +90,7 @@ def refine_cam(cam: Tensor, affinity: Tensor, labels: Tensor, threshold: float) 
     """One walk of every CAM along the affinity, starting only inside the boxes of the class.
 
     cam: (B, K, h, w) in 0..1. affinity: (B, N, N) with N = h * w. labels: (B, K) bool.
-    threshold: share of a CAM's maximum; the boxes go round the connected regions above it.
+    threshold: share of a CAM's maximum; the boxes go round the connected regions above it, the maximum itself always among them.
     -> (B, K, h, w) >= 0, not rescaled, zero for absent classes.
 
     Raises ValueError if the affinity does not fit the grid.
@@ -101,7 +101,8 @@ def refine_cam(cam: Tensor, affinity: Tensor, labels: Tensor, threshold: float) 
         expected = f"(B, {num_patches}, {num_patches}) for CAMs of {cam.shape[2]} x {cam.shape[3]}"
         raise ValueError(f"affinity: expected shape {expected}, got {tuple(affinity.shape)}")
     cam = _of_present(_precise(cam), labels)
-    start = cam * box_mask(cam > threshold * cam.amax((2, 3), keepdim=True))
+    top = cam.amax((2, 3), keepdim=True)
+    start = cam * box_mask((cam > threshold * top) | (cam == top))
     with torch.autocast(cam.device.type, enabled=False):
         return (start.flatten(2) @ affinity.to(cam.dtype).transpose(1, 2)).view_as(cam)
 
