@@ -115,7 +115,7 @@ class Predictor:
         probabilities = self.probabilities(image, multi_scale=multi_scale)
         if crf:
             probabilities = dense_crf(_as_tensor(image), probabilities, self.config.inference)
-        return probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+        return probabilities.max(0).indices.to(torch.uint8).cpu().numpy()
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
