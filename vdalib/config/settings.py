@@ -136,7 +136,7 @@ class AssemblyConfig(Section):
     reliable_threshold: Share = 0.95
     density: Literal["per_dimension", "literal", "static"] = "per_dimension"  # [R]
     static_density: Share = 0.6  # alpha where density is "static"
-    response: Literal["per_dimension", "literal"] = "per_dimension"  # [R]
+    response: Literal["literal", "per_dimension"] = "literal"  # literal [N], nearly one-hot; per_dimension [R]
 
 
 @dataclass(frozen=True)
