@@ -80,7 +80,7 @@ def model_config(vocabulary):
 
 def clip_config(**changes):
     values = dict(model="partworld", pretrained="partworld", calibration="static", calibrated_blocks=3)
-    values |= dict(share_heads=False, affinity_blocks=2, templates=("a clean origami {}.",))
+    values |= dict(share_heads=False, affinity_blocks=2, position_resize="bicubic", templates=("a clean origami {}.",))
     return SimpleNamespace(**values | changes)
 
 
@@ -170,6 +170,15 @@ def test_many_texts_are_encoded_as_one_by_one(small_clip):
     clip = FrozenCLIP.from_config(clip_config())
     together = clip.encode_text(["dog", "cat"] * 150)
     torch.testing.assert_close(together[[0, 299]], torch.cat([clip.encode_text(["dog"]), clip.encode_text(["cat"])]))
+
+
+def test_positions_are_resized_alike_for_features_and_layers_alone(small_clip):
+    images, found = torch.rand(1, 3, 32, 48), {}
+    for resize in ("bicubic", "bilinear"):
+        clip = FrozenCLIP.from_config(clip_config(position_resize=resize))
+        found[resize] = clip.encode_image(images).layers
+        torch.testing.assert_close(clip.encode_layers(images)[0], found[resize])
+    assert not torch.allclose(found["bicubic"][0], found["bilinear"][0])
 
 
 def test_random_weights_where_none_are_asked_for(small_clip):

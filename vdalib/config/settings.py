@@ -70,6 +70,7 @@ class ClipConfig(Section):
     calibrated_blocks: Count = 5  # from the last one back
     share_heads: bool = False  # [R] annex: one attention for all heads
     affinity_blocks: Count = 6
+    position_resize: Literal["bicubic", "bilinear"] = "bicubic"  # to another grid: bicubic is open_clip's [R], bilinear [P]
     templates: tuple[str, ...] = ("a clean origami {}.",)
     background_prompts: tuple[str, ...] = ("sky", "water", "grass", "road", "room", "sand")
     synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words for its prompts [R]
