@@ -74,3 +74,9 @@ def test_the_affinity_loss_takes_the_decoders_prediction_from_its_share_on(tmp_p
         at_grid = label_maps[:, ::8, ::8]  # nearest: the first pixel of each patch
         expected = affinity_loss(patch_affinity(seen.embedding), at_grid)
         torch.testing.assert_close(terms["affinity"], expected)
+
+
+def test_the_text_tower_is_gone_once_the_prompts_are_embedded(tmp_path):
+    method = start(tmp_path).method
+    assert {name.split(".")[1] for name, _ in method.clip.named_parameters()} == {"visual"}
+    assert method.labeller.class_text.shape == (len(method.class_names), method.clip.dim)

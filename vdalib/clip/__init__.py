@@ -97,8 +97,15 @@ class FrozenCLIP(nn.Module):
         normalised = (images - self.mean) / self.std
         return dense_forward(self.model.visual, normalised, position_resize=self.position_resize, **options)
 
+    def drop_text(self) -> None:
+        """Frees the text tower (ViT-B/16: 63 of 150 million weights), for when all prompts are embedded."""
+        self.model, self.tokenizer = nn.ModuleDict({"visual": self.model.visual}).eval(), None
+
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """n texts -> (n, D), L2-normalised."""
+        """n texts -> (n, D), L2-normalised; RuntimeError after `drop_text`."""
+        if self.tokenizer is None:
+            cure = "make another by FrozenCLIP.from_config(config.clip)"
+            raise RuntimeError(f"FrozenCLIP: found no text tower, it was freed once the prompts were embedded; {cure}")
         tokens = self.tokenizer(list(texts)).to(self.mean.device)
         return torch.cat([unit_vectors(self.model.encode_text(chunk)) for chunk in tokens.split(256)])
 

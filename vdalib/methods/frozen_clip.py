@@ -108,6 +108,7 @@ class FrozenClipMethod(Method):
         super().__init__(config, class_names, device)
         self.clip: FrozenCLIP = self.network.clip
         self.labeller = PseudoLabeller(self.clip, class_names, config)
+        self.clip.drop_text()
         self.loss_weights = {"affinity": config.schedule.affinity_weight}
 
     @classmethod
