@@ -101,7 +101,7 @@ class VDA(VisualQueryMethod):
         self.memory.to(device)
         centres = {"params": self.mixture.gmm.parameters(), "lr": settings.learning_rate * settings.centre_lr_factor}
         groups = [{"params": self.mixture.flow.parameters()}, centres]
-        self.optimizers = [torch.optim.Adam(groups, lr=settings.learning_rate)]
+        self.optimizers = [torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)]
         self.assembler = VisualDescriptionAssembler(
             self.mixture.flow,
             self.mixture.gmm,
