@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ def shown(value: Any) -> str:
 def one_line(error: Any) -> str:
     """The text of an error in one line."""
     return " ".join(str(error).split())
+
+
+def as_list(lines: Sequence[str]) -> str:
+    """A single line as it is, several below each other."""
+    return lines[0] if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)
 
 
 class _Loader(yaml.SafeLoader):
