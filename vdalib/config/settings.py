@@ -37,6 +37,9 @@ from vdalib.config.schema import (
 from vdalib.io import atomic_path
 
 
+CORRECTED = "masks"  # the split of one's own folder that has masks corrected by hand
+
+
 @dataclass(frozen=True)
 class DataConfig(Section):
     """Where images and labels come from, and how a training crop is cut."""
@@ -65,11 +68,25 @@ class DataConfig(Section):
                 raise ValueError(f"data.{name}: data.name {self.name!r} has no size to choose; leave it null")
         if self.size is not None and self.name != "folder":
             raise ValueError(f"data.size: images of data.name {self.name!r} are taken as they are; leave it null")
+        if self.name == "folder" and self.train_split == CORRECTED:
+            raise ValueError(f"data.train_split: {CORRECTED!r} is for evaluation only; take all")
         if self.masks is not None and self.name != "folder":
             raise ValueError(f"data.masks: data.name {self.name!r} has its own; leave it null")
         for name, colour in self.colours.items():
             if not re.fullmatch("#[0-9a-f]{6}", colour):
                 raise ValueError(f"data.colours.{name}: expected #rrggbb such as '#3c00d2', got {shown(colour)}")
+
+
+# What VOC and COCO call in two words; people's tags join them, and CLIP does not know what a diningtable is.
+_TWO_WORDS = (
+    "baseball bat", "baseball glove", "cell phone", "dining table", "fire hydrant", "hair drier", "hot dog", "parking meter",
+    "potted plant", "sports ball", "stop sign", "teddy bear", "tennis racket", "traffic light", "tv monitor", "wine glass",
+)  # fmt: skip
+
+
+def _in_words(name: str) -> str:
+    joined = re.sub("[ _-]", "", name.lower())
+    return next((words for words in _TWO_WORDS if words.replace(" ", "") == joined), name.replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -87,8 +104,8 @@ class ClipConfig(Section):
     synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words for its prompts [R]
 
     def words(self, class_names: Sequence[str]) -> list[tuple[str, ...]]:
-        """What each class is called in its prompts: its name, underscores as spaces, and its synonyms."""
-        return [tuple(dict.fromkeys((name.replace("_", " "), *self.synonyms.get(name, ())))) for name in class_names]
+        """What each class is called in its prompts: its name in separate words, and its synonyms."""
+        return [tuple(dict.fromkeys((_in_words(name), *self.synonyms.get(name, ())))) for name in class_names]
 
     def _check(self) -> None:
         if not self.templates or not self.background_prompts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -52,6 +53,11 @@ def write_labels(folder: str | Path, split: str, labels: Mapping[str, Sequence[s
     path = label_file(folder, split)
     write_json(path, {"split": split, **facts, "labels": labels})
     return path
+
+
+def data_options(root: str | Path, labels: str | Path | None, name: str = "--root") -> str:
+    """The options of a command that prepares data, as a shell takes them."""
+    return shlex.join([name, str(root), *(("--labels", str(labels)) if labels else ())])
 
 
 def read_prepared_file(path: Path, fields: Mapping[str, type], cure: str) -> tuple[str, dict]:

@@ -13,7 +13,7 @@ import torch
 
 from vdalib.config.reading import one_line, shown
 from vdalib.data.images import VOID, read_mask
-from vdalib.data.labels import LabelledImages, read_labels, write_labels
+from vdalib.data.labels import LabelledImages, data_options, read_labels, write_labels
 
 # Names as prompts: VOC's files say diningtable, pottedplant and tvmonitor.
 VOC_CLASSES: tuple[str, ...] = (
@@ -44,7 +44,7 @@ class VOCSegmentation(LabelledImages):
         if split == UNLABELLED:
             super().__init__(names, torch.zeros(len(names), len(VOC_CLASSES), dtype=torch.bool))
             return
-        cure = f"make it with `python -m vdalib prepare voc12 --root {root}{f' --labels {labels}' if labels else ''}`"
+        cure = f"make it with `python -m vdalib prepare voc12 {data_options(root, labels)}`"
         super().__init__(*read_labels(labels or self.root, split, VOC_CLASSES, cure, names))
 
     def image_path(self, name: str) -> Path:
@@ -102,7 +102,7 @@ def voc_folder(root: str | Path) -> Path:
             return folder
     raise FileNotFoundError(
         f"data.root: no folder JPEGImages in {' or '.join(map(str, tried))}; give VOCdevkit/VOC2012, or get it with "
-        f"`python -m vdalib prepare voc12 --root {root}`"
+        f"`python -m vdalib prepare voc12 {data_options(root, None)}`"
     )
 
 
