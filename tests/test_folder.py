@@ -225,7 +225,9 @@ def test_a_wrong_line_is_named_with_its_cure(root, lines, error, message):
 
 def test_a_table_that_is_none_is_refused(root):
     (root / "tags.csv").write_text("file;tags\na.png;cat\n")
-    with pytest.raises(ValueError, match="tags.csv line 1: found 'file;tags', expected the header file,tags, each once; columns are sep"):
+    with pytest.raises(
+        ValueError, match="tags.csv line 1: found 'file;tags', expected the header file,tags, each once; columns are sep"
+    ):
         read_folder(root)
     (root / "tags.csv").write_bytes("file,tags\na.png,K\xe4tzchen\n".encode("latin-1"))
     with pytest.raises(ValueError, match="tags.csv: not UTF-8 text .*save it as `CSV UTF-8`"):

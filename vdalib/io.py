@@ -10,13 +10,16 @@ import re
 import time
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.partial")  # machine, process, its file
 _FOR_EVER = 86_400  # s after which a temporary file of another machine is taken for left over
@@ -59,6 +62,16 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:
+    """Write tensors as safetensors, atomically, with facts in the header (where there is a tensor); honours the umask."""
+    from safetensors.torch import save
+
+    facts = dict(facts) if facts and tensors else None  # without tensors the library writes a header that it cannot read
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, facts)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def _permissions_of_new_files(path: Path) -> int:
     """What the system gives a file that is made here; the umask itself can only be read by changing it."""
     file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -69,12 +82,12 @@ def _permissions_of_new_files(path: Path) -> int:
         path.unlink()
 
 
-@lru_cache
+@cache
 def _machine() -> str:
     return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _remove_left_over(folder: Path, process: int) -> None:
     """Remove the temporary files of processes that are no more; once a folder and process."""
     for file in folder.glob(".*.partial*"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+_RUN = "{run}"
 _CURE = "put text with any of : # { [ or a sign in front in quotes"
 
 
@@ -48,6 +49,32 @@ def one_line(error: Any) -> str:
 def as_list(lines: Sequence[str]) -> str:
     """A single line as it is, several below each other."""
     return lines[0] if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)
+
+
+def with_relative(values: Mapping[str, Any], names: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Nested settings where the absolute paths of these names that lie in `folder` begin with {run} instead."""
+
+    def change(text: str) -> str:
+        path = Path(text)
+        inside = path.is_absolute() and path.is_relative_to(folder)
+        return "/".join((_RUN, *path.relative_to(folder).parts)) if inside else text
+
+    return _changed(values, names, change)
+
+
+def with_absolute(values: Mapping[str, Any], names: Sequence[str], folder: Path) -> dict[str, Any]:
+    """The inverse of `with_relative`, for the folder where the file lies now."""
+    return _changed(values, names, lambda text: f"{folder}{text[len(_RUN) :]}" if text.startswith(_RUN) else text)
+
+
+def _changed(values: Mapping[str, Any], names: Sequence[str], change: Callable[[str], str]) -> dict[str, Any]:
+    changed = dict(values)
+    for dotted in names:
+        section, _, name = dotted.partition(".")
+        inside = changed.get(section)
+        if isinstance(inside, dict) and isinstance(inside.get(name), str):
+            changed[section] = inside | {name: change(inside[name])}
+    return changed
 
 
 class _Loader(yaml.SafeLoader):

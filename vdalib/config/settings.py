@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from vdalib.config.reading import parse_yaml, read_yaml, shown
+from vdalib.config.methods import options_class
+from vdalib.config.reading import parse_yaml, read_yaml, shown, with_absolute, with_relative
 from vdalib.config.schema import (
     LARGE,
     Count,
@@ -35,7 +36,6 @@ from vdalib.config.schema import (
     plain,
 )
 from vdalib.io import atomic_path
-
 
 CORRECTED = "masks"  # the split of one's own folder that has masks corrected by hand
 
@@ -144,7 +144,7 @@ class MixtureConfig(Section):
     """The hierarchical mixture in latent space and how it is fitted (method.md sec. 5)."""
 
     attributes: Size = 8
-    patch_attributes: Annotated[int, Range(at_least=0, at_most=LARGE)] = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
+    patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
     offset_scale: Positive = 0.1  # [R] initial spread of attribute offsets, latent units
     batch_size: Annotated[int, Range(at_least=2, at_most=LARGE)] = 16  # reliable prototypes per INN step [N]
     learning_rate: Positive = 2e-4  # of the INN
@@ -198,6 +198,7 @@ class ScheduleConfig(Section):
     background_weight: Share = 0.5  # of the segmentation loss; 0.5 is [P], else [R]
     affinity_weight: NonNegative = 0.1
     checkpoint_every: Count = 1000
+    keep: Count = 2  # newest checkpoints that stay, beside those at the ends of stages
 
     @property
     def stage_ends(self) -> tuple[int, int, int]:
@@ -240,6 +241,8 @@ class Config(Section):
     """
 
     preset: str = "partworld"
+    method: str = "vda"  # a name in vdalib.config.methods, or "package.module:Class" of one's own
+    options: Section | None = None  # the method's own settings
     data: DataConfig = field(default_factory=DataConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
@@ -251,6 +254,14 @@ class Config(Section):
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     seed: Seed = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
+    tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None  # beside metrics.jsonl; its package must be installed
+
+    def _check(self) -> None:
+        wanted = options_class(self.method)
+        if self.options is None:
+            object.__setattr__(self, "options", wanted())
+        if not isinstance(self.options, wanted):
+            raise ValueError(f"options: method {self.method!r} takes {wanted.__name__}, got {self.options!r}")
 
     @classmethod
     def from_preset(cls, source: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -266,9 +277,32 @@ class Config(Section):
             raise ValueError(f"{source}: {error}") from None
 
     @classmethod
+    def of_run(cls, run_dir: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+        """The settings of a run directory, with overrides on top.
+
+        Raises FileNotFoundError where config.yaml is missing, ValueError for a run of the first edition, whose weights are those
+        of another decoder.
+        """
+        path = Path(run_dir) / "config.yaml"
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: missing; {run_dir} is not the directory of a trained run")
+        if "method" not in _read(path):
+            raise ValueError(
+                f"{path}: a run of the first edition (it names no method), whose decoder was another; train it again"
+            )
+        return cls.from_preset(path, overrides)
+
+    def differences(self, other: Config) -> list[str]:
+        """The settings that `other` has different, one sentence each."""
+        return [*_differences(self.to_dict(), other.to_dict())]
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Nested mappings, as `to_dict` gives them; what is left out keeps its default."""
-        return build(cls, values)
+        method = values.get("method", cls.method) if isinstance(values, Mapping) else cls.method
+        if not isinstance(method, str):
+            raise ValueError(f"method: expected a name, got {method!r}")
+        return build(cls, values, options=options_class(method))
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values (lists for tuples), fit for YAML and JSON."""
@@ -277,9 +311,17 @@ class Config(Section):
     def save(self, path: str | Path) -> None:
         """Write all settings as YAML, atomically; absolute paths in the file's folder are written relative to it."""
         folder = Path(path).absolute().parent
-        values = _with_paths(self.to_dict(), lambda text: _relative(text, folder))
+        values = with_relative(self.to_dict(), _PATHS, folder)
         with atomic_path(path) as temporary:
             temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
+    for name, value in given.items():
+        if isinstance(value, dict) and isinstance(saved.get(name), dict) and value.keys() == saved[name].keys():
+            yield from _differences(saved[name], value, f"{prefix}{name}.")
+        elif name not in saved or value != saved[name]:
+            yield f"{prefix}{name} is {saved.get(name)!r} there, found {value!r}"
 
 
 def preset_names() -> tuple[str, ...]:
@@ -303,24 +345,7 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
 
 
 _PRESETS = resources.files("vdalib.config") / "presets"
-_RUN = "{run}"
-_PATHS = (("data", "root"), ("data", "labels"), ("data", "masks"), ("clip", "pretrained"))
-
-
-def _relative(text: str, folder: Path) -> str:
-    path = Path(text)
-    if not (path.is_absolute() and path.is_relative_to(folder)):
-        return text
-    return "/".join((_RUN, *path.relative_to(folder).parts))
-
-
-def _with_paths(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """The same settings with each path changed."""
-    for section, name in _PATHS:
-        inside = values.get(section)
-        if isinstance(inside, dict) and isinstance(inside.get(name), str):
-            values = values | {section: values[section] | {name: change(inside[name])}}
-    return values
+_PATHS = ("data.root", "data.labels", "data.masks", "clip.pretrained")
 
 
 def _read(source: str | Path) -> dict[str, Any]:
@@ -337,6 +362,5 @@ def _read(source: str | Path) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is not None and base not in preset_names():
         raise ValueError(f"{source}: base: unknown preset {shown(base)} (known: {', '.join(preset_names())})")
-    folder = str(Path(source).absolute().parent)
-    values = _with_paths(values, lambda text: folder + text.removeprefix(_RUN) if text.startswith(_RUN) else text)
+    values = with_absolute(values, _PATHS, Path(source).absolute().parent)
     return merged(_read(base) if base else {}, {"preset": name} | values)

@@ -78,7 +78,7 @@ def _by_image(images: list[dict], categories: list[dict], annotations: list[dict
             seen.add(image[name])
     for image in images:
         if not re.fullmatch(r"[\w-][\w.-]*\.jpg", image["file_name"]):
-            raise ValueError(f"image {image['id']}: file_name {shown(image['file_name'])}, expected one such as COCO_val2014_1.jpg")
+            raise ValueError(f"image {image['id']}: file_name {shown(image['file_name'])}, expected a name such as 000001.jpg")
     for category in categories:
         number, name = category["id"], category["name"]
         expected = COCO_CLASSES[INDEX[number]] if number in INDEX else "no such category"

@@ -102,8 +102,8 @@ def find_masks(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     for path in sorted(folder.rglob("[!.]*.png")):
         mine = owners.get(path.relative_to(folder).with_suffix("").as_posix(), [])
         if len(mine) != 1:
-            which = f"is of {' or '.join(mine)}; put the image's suffix before .png" if mine else "is of no tagged image; rename it"
-            raise ValueError(f"data.masks: {path} {which}, or take it out")
+            several = f"is of {' or '.join(mine)}; put the image's suffix before .png"
+            raise ValueError(f"data.masks: {path} {several if mine else 'is of no tagged image; rename it'}, or take it out")
         if mine[0] in found:
             raise ValueError(f"data.masks: {path} and {found[mine[0]]} are both of {mine[0]}; take one out")
         found[mine[0]] = path

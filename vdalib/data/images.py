@@ -162,6 +162,6 @@ def _from_colours(pixels: np.ndarray, path: str | Path, palette: np.ndarray) -> 
     if strange.any():
         y, x = np.argwhere(strange)[0]
         raise ValueError(
-            f"{path}: colour {tuple(pixels[y, x].tolist())} at row {y}, column {x} is no class's; use the palette's own, unblended"
+            f"{path}: colour {tuple(pixels[y, x].tolist())} at row {y}, column {x} is no class's; use the palette's own"
         )
     return labels.astype(np.uint8)

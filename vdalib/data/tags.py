@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vdalib.config.reading import one_line, shown
-from vdalib.data.classes import ClassesFile, read_classes, require_class_name
+from vdalib.data.classes import ClassesFile, read_classes
 from vdalib.data.images import SUFFIXES
 
 LAYOUTS = (
