@@ -24,7 +24,7 @@ def check_images(paths: Iterable[Path], on_bad_image: str = "error", progress: b
     paths = list(paths)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock
         faults = pool.map(_fault, paths)
-        bar = tqdm(faults, total=len(paths), desc="checking images", unit="image", disable=not progress)
+        bar = tqdm(faults, total=len(paths), desc="checking images", unit="image", disable=not (progress and paths))
         bad = {path: fault for path, fault in zip(paths, bar) if fault}
     if bad and on_bad_image == "error":
         some = [*bad.values()][:_SHOWN] + ["..."] * (len(bad) > _SHOWN)
