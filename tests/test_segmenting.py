@@ -111,8 +111,8 @@ def test_the_report_shows_every_picture_class_and_attribute_and_needs_nothing_el
     embedded = [link for link in links.found if link.startswith("data:image/jpeg;base64,")]
     assert len(embedded) == 3 * (1 + 2 + 5)  # of each class: picture, text, query and five attributes
     files = {unquote(link) for link in links.found} - set(embedded)
-    pictures = [*tags, UNTAGGED]
-    assert files == {f"{kind}/{name[:-4]}.{suffix}" for name in pictures for kind, suffix in (("masks", "png"), ("overlays", "jpg"))}
+    pictures, kinds = [*tags, UNTAGGED], {"masks": "png", "overlays": "jpg"}
+    assert files == {f"{kind}/{name[:-4]}.{suffix}" for name in pictures for kind, suffix in kinds.items()}
     assert all((run_dir / file).exists() for file in files)
     assert links.classes.count("card") == len(pictures)
     for k, name in enumerate(("bus", "cat", "dog")):
