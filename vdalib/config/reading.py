@@ -15,6 +15,8 @@ _CURE = "put text with any of : # { [ or a sign in front in quotes"
 
 def read_yaml(path: str | Path) -> Any:
     """The content of a YAML file, None where it is empty; raises what `parse_yaml` raises, OSError of the system."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path}: a folder, expected a file of YAML")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -112,7 +112,7 @@ class ClipConfig(Section):
             raise ValueError("clip.templates and clip.background_prompts: expected at least one of each")
         for template in self.templates:
             if template.count("{}") != 1:
-                raise ValueError(f"clip.templates: {template!r} needs exactly one {{}} for the class name")
+                raise ValueError(f"clip.templates: {template!r} needs exactly one {{}}; put it where the class name goes")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class SegmenterConfig(Section):
 
     def _check(self) -> None:
         if self.width % self.heads:
-            raise ValueError(f"segmenter.heads: {self.heads} heads do not divide segmenter.width {self.width}")
+            raise ValueError(f"segmenter.heads: {self.heads} heads do not divide segmenter.width {self.width}; choose a divisor")
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class ScheduleConfig(Section):
         if first > self.total_steps:
             raise ValueError(
                 f"schedule.total_steps: {self.total_steps} is less than the first two stages take "
-                f"(segmenter_steps {self.segmenter_steps} + inter_steps {self.inter_steps} = {first})"
+                f"(segmenter_steps {self.segmenter_steps} + inter_steps {self.inter_steps} = {first}); give it more"
             )
 
 

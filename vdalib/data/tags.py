@@ -78,11 +78,12 @@ def _read_table(table: Path, images: Path, given: ClassesFile) -> Tagged:
         if not tags:
             raise ValueError(f"{where}: {name} has no tag; give it one, or take the line out")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not os.path.isfile(images / name):
-            raise FileNotFoundError(f"{where}: no image {name} in {images}; put it there, or take the line out")
+            named = name if len(name) < 300 else shown(name)
+            raise FileNotFoundError(f"{where}: no image {named} in {images}; put it there, or take the line out")
         for tag in tags:
             given.require_class(tag, where)
             if not given.classes and re.search("[,|\t]", tag):
-                raise ValueError(f"{where}: tag {tag!r}: separate tags by semicolons, or list it in classes.yaml under classes")
+                raise ValueError(f"{where}: tag {tag!r}: expected tags with semicolons between; or list it in classes.yaml")
         found.tags[name] = tags
     for name in _files(images):
         if name not in lines:
