@@ -103,7 +103,8 @@ def test_pictures_without_a_tag_are_not_trained_on_but_known_and_other_files_are
         (tmp_path / "f" / name).write_bytes(b"")
     found = read_folder(tmp_path / "f")
     assert found.tags == {"cat/a.jpg": ("cat",)} and found.untagged == ["later.jpg"]
-    assert list(found.left_out) == ["cat/b.HEIC"] and found.left_out["cat/b.HEIC"].endswith("save it as JPEG")
+    assert list(found.left_out) == ["cat/b.HEIC", ".x.jpg"] and found.left_out["cat/b.HEIC"].endswith("save it as JPEG")
+    assert found.left_out[".x.jpg"] == "hidden (a dot in front); rename it if it is a picture of yours"
 
 
 def test_two_tags_for_one_thing_are_asked_about_unless_both_are_listed(root):

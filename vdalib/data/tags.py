@@ -37,7 +37,9 @@ class Tagged:
     def _add_untagged(self, name: str) -> None:
         if is_image(name):
             self.untagged.append(name)
-        else:
+        elif name.lower().endswith(SUFFIXES):
+            self.left_out[name] = "hidden (a dot in front); rename it if it is a picture of yours"
+        elif not _is_hidden(name):
             self.left_out[name] = f"not an image by its name (known: {', '.join(SUFFIXES)}); save it as JPEG"
 
 
@@ -64,8 +66,12 @@ def read_folder(root: Path) -> Tagged:
 
 
 def is_image(name: str) -> bool:
-    """By its suffix."""
-    return name.lower().endswith(SUFFIXES)
+    """By its suffix, and not hidden as the ._NAME.jpg that some systems write beside each file."""
+    return name.lower().endswith(SUFFIXES) and not _is_hidden(name)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
 
 
 def _read_table(table: Path, images: Path, given: ClassesFile) -> Tagged:
@@ -137,16 +143,14 @@ def _read_sub_folders(root: Path, given: ClassesFile) -> Tagged:
                 found.tags[path] = (folder.name,)
             else:
                 found._add_untagged(path)
-    for file in sorted(path.name for path in root.iterdir() if path.is_file() and is_image(path.name)):
-        if not file.startswith("."):
-            found._add_untagged(file)
+    for file in sorted(path.name for path in root.iterdir() if path.is_file() and path.name.lower().endswith(SUFFIXES)):
+        found._add_untagged(file)
     return found
 
 
 def _files(folder: Path) -> list[str]:
-    """Every file below a folder but hidden ones, as sorted relative paths with slashes."""
-    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+    """Every file below a folder, as sorted relative paths with slashes."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _require_different(source: Path, found: Tagged, given: ClassesFile) -> None:
