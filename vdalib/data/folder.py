@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from vdalib.config.reading import shown
 from vdalib.data.checking import check_images
 from vdalib.data.classes import MOST, distinct_colours, read_classes
 from vdalib.data.images import VOID, read_image, read_mask
@@ -22,17 +22,6 @@ from vdalib.data.tags import Tagged, read_folder
 from vdalib.io import write_json
 
 PREPARED = "labels_folder.json"
-_FIELDS = {
-    "fingerprint": str,
-    "base": str,
-    "classes": list,
-    "synonyms": dict,
-    "background": list,
-    "colours": dict,
-    "labels": dict,
-    "untagged": list,
-    "skipped": dict,
-}
 
 
 class TaggedFolder(Dataset):
@@ -137,21 +126,19 @@ def prepare_folder(root: str | Path, out: str | Path | None = None, on_bad_image
     others = {found.base / name: name for name in found.untagged}
     untagged, unread = check_images(others, "skip")
     reasons = {(paths | others)[path]: reason.removeprefix(f"{path}: ") for path, reason in (bad | unread).items()}
+    prepared = {
+        "fingerprint": _fingerprint(root, found),
+        "base": found.base.relative_to(root).as_posix(),
+        "classes": classes,
+        "synonyms": given.synonyms,
+        "background": given.background,
+        "colours": distinct_colours(classes, given.colours),
+        "labels": tags,
+        "untagged": [others[path] for path in untagged],
+        "skipped": found.left_out | reasons,
+    }
     path = Path(out or root) / PREPARED
-    write_json(
-        path,
-        {
-            "fingerprint": _fingerprint(root, found),
-            "base": found.base.relative_to(root).as_posix(),
-            "classes": classes,
-            "synonyms": given.synonyms,
-            "background": given.background,
-            "colours": distinct_colours(classes, given.colours),
-            "labels": tags,
-            "untagged": [others[path] for path in untagged],
-            "skipped": found.left_out | reasons,
-        },
-    )
+    write_json(path, {"digest": _digest(prepared), **prepared})
     return path
 
 
@@ -160,13 +147,9 @@ def read_prepared(root: str | Path, labels: str | Path | None = None) -> dict:
     path, cure = Path(labels or root) / PREPARED, _cure(root, labels)
     if not path.exists():
         raise FileNotFoundError(f"{path}: the folder is not prepared yet; {cure}")
-    _, prepared = read_prepared_file(path, _FIELDS, cure)
-    known = prepared["classes"]
-    for name, tags in prepared["labels"].items():
-        if not isinstance(tags, list) or not all(tag in known for tag in tags):
-            raise ValueError(f"{path}: image {name}: found {shown(tags)}, expected some of {shown(known)}; {cure}")
-    if not prepared["labels"] or not all(name in prepared["colours"] for name in known):
-        raise ValueError(f"{path}: not a label file (an image, or the colour of a class, is missing); {cure}")
+    _, prepared = read_prepared_file(path, {"digest": str}, cure)
+    if prepared.pop("digest") != _digest(prepared):
+        raise ValueError(f"{path}: not as it was written; {cure}")
     return prepared
 
 
@@ -189,9 +172,11 @@ def _fingerprint(root: Path, found: Tagged) -> str:
     """Changes with tags, classes.yaml and the names and sizes of the images."""
     sizes = {name: (found.base / name).stat().st_size for name in (*found.tags, *found.untagged)}
     file = root / "classes.yaml"
-    digest = hashlib.sha256(json.dumps([found.tags, sizes, found.left_out]).encode())
-    digest.update(file.read_bytes() if file.exists() else b"")
-    return digest.hexdigest()[:16]
+    return _digest([found.tags, sizes, found.left_out, file.read_bytes().hex() if file.exists() else ""])
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _palette(colours: list[str]) -> np.ndarray:

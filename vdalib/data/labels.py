@@ -101,8 +101,7 @@ def read_labels(
         for class_name in known[name]:
             if not isinstance(class_name, str) or class_name not in index:
                 line = text.count("\n", 0, text.find(f'"{class_name}"', text.find(f'"{name}"'))) + 1
-                raise ValueError(
-                    f"{path} line {line}: image {name}: unknown class {class_name!r} (known: {', '.join(class_names)}); {cure}"
-                )
+                classes = f"unknown class {shown(class_name)} (known: {', '.join(class_names)})"
+                raise ValueError(f"{path} line {line}: image {name}: {classes}; {cure}")
             labels[row, index[class_name]] = True
     return names, labels
