@@ -25,7 +25,7 @@ def check_images(paths: Iterable[Path], on_bad_image: str = "error", progress: b
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock
         faults = pool.map(_fault, paths)
         bar = tqdm(faults, total=len(paths), desc="checking images", unit="image", disable=not (progress and paths))
-        bad = {path: fault for path, fault in zip(paths, bar) if fault}
+        bad = {path: fault for fault, path in zip(bar, paths) if fault}  # the bar first, so that it comes to its end
     if bad and on_bad_image == "error":
         some = [*bad.values()][:_SHOWN] + ["..."] * (len(bad) > _SHOWN)
         cure = "mend them, or leave them out with data.on_bad_image=skip"
