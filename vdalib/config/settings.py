@@ -6,18 +6,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 
 from vdalib.config.methods import options_class
-from vdalib.config.reading import parse_yaml, read_yaml, shown, with_absolute, with_relative
+from vdalib.config.reading import shown, with_relative
 from vdalib.config.schema import (
     LARGE,
     Count,
@@ -35,6 +33,8 @@ from vdalib.config.schema import (
     nested,
     plain,
 )
+from vdalib.config.sources import PATHS, read_settings
+from vdalib.config.words import in_words
 from vdalib.io import atomic_path
 
 CORRECTED = "masks"  # the split of one's own folder that has masks corrected by hand
@@ -77,18 +77,6 @@ class DataConfig(Section):
                 raise ValueError(f"data.colours.{name}: expected #rrggbb such as '#3c00d2', got {shown(colour)}")
 
 
-# What VOC and COCO call in two words; people's tags join them, and CLIP does not know what a diningtable is.
-_TWO_WORDS = (
-    "baseball bat", "baseball glove", "cell phone", "dining table", "fire hydrant", "hair drier", "hot dog", "parking meter",
-    "potted plant", "sports ball", "stop sign", "teddy bear", "tennis racket", "traffic light", "tv monitor", "wine glass",
-)  # fmt: skip
-
-
-def _in_words(name: str) -> str:
-    joined = re.sub("[ _-]", "", name.lower())
-    return next((words for words in _TWO_WORDS if words.replace(" ", "") == joined), name.replace("_", " "))
-
-
 @dataclass(frozen=True)
 class ClipConfig(Section):
     """The frozen CLIP, its dense calibration and its prompts (method.md sec. 2)."""
@@ -106,7 +94,7 @@ class ClipConfig(Section):
 
     def words(self, class_names: Sequence[str]) -> list[tuple[str, ...]]:
         """What each class is called in its prompts: its name in separate words, and its synonyms."""
-        return [tuple(dict.fromkeys((_in_words(name), *self.synonyms.get(name, ())))) for name in class_names]
+        return [tuple(dict.fromkeys((in_words(name), *self.synonyms.get(name, ())))) for name in class_names]
 
     def _check(self) -> None:
         if not self.templates or not self.background_prompts:
@@ -279,7 +267,7 @@ class Config(Section):
         A file may name in `base` the packaged preset that it starts from. Raises ValueError for unknown keys,
         wrong types and impossible values, FileNotFoundError for a source that is neither a preset nor a file.
         """
-        values = _read(source)
+        values = read_settings(source)
         try:
             return cls.from_dict(merged(values, nested(overrides or {})))
         except ValueError as error:
@@ -295,7 +283,7 @@ class Config(Section):
         path = Path(run_dir) / "config.yaml"
         if not path.exists():
             raise FileNotFoundError(f"{path}: missing; {run_dir} is not the directory of a trained run")
-        if "method" not in _read(path):
+        if "method" not in read_settings(path):
             raise ValueError(
                 f"{path}: a run of the first edition (it names no method), whose decoder was another; train it again"
             )
@@ -320,7 +308,7 @@ class Config(Section):
     def save(self, path: str | Path) -> None:
         """Write all settings as YAML, atomically; absolute paths in the file's folder are written relative to it."""
         folder = Path(path).absolute().parent
-        values = with_relative(self.to_dict(), _PATHS, folder)
+        values = with_relative(self.to_dict(), PATHS, folder)
         with atomic_path(path) as temporary:
             temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
@@ -331,45 +319,3 @@ def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
             yield from _differences(saved[name], value, f"{prefix}{name}.")
         elif name not in saved or value != saved[name]:
             yield f"{prefix}{name} is {saved.get(name)!r} there, found {value!r}"
-
-
-def preset_names() -> tuple[str, ...]:
-    """The packaged presets."""
-    return tuple(sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir() if file.name.endswith(".yaml")))
-
-
-def parse_overrides(arguments: list[str]) -> dict[str, Any]:
-    """Command-line words as overrides, values read as YAML.
-
-    >>> parse_overrides(["schedule.batch_size=8", "inference.scales=[1.0]"])
-    {'schedule.batch_size': 8, 'inference.scales': [1.0]}
-    """
-    overrides = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not key or not equals:
-            raise ValueError(f"override {argument!r}: expected KEY=VALUE, for example schedule.batch_size=8")
-        overrides[key] = parse_yaml(value, key)
-    return overrides
-
-
-_PRESETS = resources.files("vdalib.config") / "presets"
-_PATHS = ("data.root", "data.labels", "data.masks", "clip.pretrained")
-
-
-def _read(source: str | Path) -> dict[str, Any]:
-    """The values of a preset or file, those of its bases underneath."""
-    if source in preset_names():
-        values, name = parse_yaml((_PRESETS / f"{source}.yaml").read_text(encoding="utf-8"), str(source)), str(source)
-    elif os.path.isfile(source):
-        values, name = read_yaml(source), Path(source).stem
-    else:
-        raise FileNotFoundError(f"{source!s}: neither a YAML file nor a preset (known: {', '.join(preset_names())})")
-    values = {} if values is None else values
-    if not isinstance(values, dict):
-        raise ValueError(f"{source}: expected settings such as `schedule: {{batch_size: 8}}`, found {shown(values)}")
-    base = values.pop("base", None)
-    if base is not None and base not in preset_names():
-        raise ValueError(f"{source}: base: unknown preset {shown(base)} (known: {', '.join(preset_names())})")
-    values = with_absolute(values, _PATHS, Path(source).absolute().parent)
-    return merged(_read(base) if base else {}, {"preset": name} | values)
