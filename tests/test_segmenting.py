@@ -39,12 +39,16 @@ def train(root, run_dir, **changes):
     return run_dir
 
 
+UNTAGGED = "untagged.png"
+
+
 @pytest.fixture(scope="module")
 def folder_run(tmp_path_factory, random_clip):
     """(run directory with report, export's tags); its data folder is gone."""
     place = tmp_path_factory.mktemp("folder")
     tags = export(place / "pics", 6, classes=("dog", "cat", "bus"))
-    shutil.copy(place / "pics" / "images" / next(iter(tags)), place / "pics" / "images" / "untagged <b>&.png")
+    shutil.copy(place / "pics" / "images" / next(iter(tags)), place / "pics" / "images" / UNTAGGED)
+    (place / "pics" / "images" / "notes <b>&.txt").write_text("")
     (place / "pics" / "classes.yaml").write_text('colours: {cat: "#ff00aa"}\nsynonyms: {bus: [car]}\n')
     train(place / "pics", place / "run")
     segment_and_report(place / "run")
@@ -63,7 +67,7 @@ def test_masks_are_those_of_the_predictor_under_the_names_of_the_pictures(folder
     run_dir, tags = folder_run
     predictor = Predictor.from_run(run_dir)
     assert predictor.class_names == ("bus", "cat", "dog")
-    assert sorted(path.stem for path in (run_dir / "masks").iterdir()) == sorted(name[:-4] for name in tags)
+    assert sorted(path.stem for path in (run_dir / "masks").iterdir()) == sorted(name[:-4] for name in [*tags, UNTAGGED])
     for name in tags:
         image = read_image(run_dir.parent / "gone" / "images" / name)
         mask = read_mask(run_dir / "masks" / name, 3)
@@ -108,17 +112,18 @@ def test_the_report_shows_every_picture_class_and_attribute_and_needs_nothing_el
     embedded = [link for link in links.found if link.startswith("data:image/jpeg;base64,")]
     assert len(embedded) == 3 * (1 + 2 + 5)  # of each class: picture, text, query and five attributes
     files = {unquote(link) for link in links.found} - set(embedded)
-    assert files == {f"{kind}/{name[:-4]}.{suffix}" for name in tags for kind, suffix in (("masks", "png"), ("overlays", "jpg"))}
+    pictures, kinds = [*tags, UNTAGGED], {"masks": "png", "overlays": "jpg"}
+    assert files == {f"{kind}/{name[:-4]}.{suffix}" for name in pictures for kind, suffix in kinds.items()}
     assert all((run_dir / file).exists() for file in files)
-    assert links.classes.count("card") == len(tags)
+    assert links.classes.count("card") == len(pictures)
     for k, name in enumerate(("bus", "cat", "dog")):
         mine = sum(name in own for own in tags.values())
-        seen = [(k + 1 == read_mask(run_dir / "masks" / file, 3)).mean() >= 0.002 for file in tags]
-        both = sum(found and name in own for found, own in zip(seen, tags.values()))
+        seen = [(k + 1 == read_mask(run_dir / "masks" / file, 3)).mean() >= 0.002 for file in pictures]
+        both = sum(found and name in tags.get(file, ()) for found, file in zip(seen, pictures))
         words = "bus, car" if name == "bus" else name
         cells = (name, words, mine, f"{both} ({100 * both / mine:.0f} %)", sum(seen) - both)
         assert "</td><td>".join(map(str, cells)) + "</td>" in page
-    assert "untagged &lt;b&gt;&amp;.png</td><td>has no line in tags.csv" in page and "<b>" not in page
+    assert "notes &lt;b&gt;&amp;.txt</td><td>not an image by its name" in page and "<b>" not in page
     assert "prefers-color-scheme: dark" in page
 
 
@@ -290,8 +295,8 @@ def test_a_folder_of_one_class_and_one_in_sub_folders_train_and_report(tmp_path,
 def test_a_run_whose_classes_have_changed_is_not_continued(folder_run, tmp_path):
     run_dir = shutil.copytree(folder_run[0], tmp_path / "run")
     pictures = shutil.copytree(folder_run[0].parent / "gone", tmp_path / "pics")
-    (pictures / "classes.yaml").write_text("synonyms: {cat: [dog]}\n")
-    message = r"clip.synonyms is \{'bus': \['car'\]\} there, found \{'cat': \['dog'\]\}.*use another run directory"
+    (pictures / "classes.yaml").write_text("synonyms: {cat: [sofa]}\n")
+    message = r"clip.synonyms is \{'bus': \['car'\]\} there, found \{'cat': \['sofa'\]\}.*use another run directory"
     with pytest.raises(ValueError, match=message):
         train(pictures, run_dir)
 

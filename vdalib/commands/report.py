@@ -51,13 +51,15 @@ def segment_and_report(run_dir: str | Path) -> Path:
     run_dir = Path(run_dir)
     run = Run.load(run_dir, device="cuda" if torch.cuda.is_available() else "cpu")
     dataset = run.dataset("train")
-    names = output_names(dataset.names)
-    segment(run_dir, dict(zip(names, dataset.paths)), run_dir, multi_scale=True, crf=True)
+    files = dict(zip(dataset.names, dataset.paths)) | dataset.untagged
+    names = output_names(files)
+    segment(run_dir, dict(zip(names, files.values())), run_dir, multi_scale=True, crf=True)
+    tags = [*dataset.labels.numpy(), *np.zeros((len(dataset.untagged), len(run.class_names)), bool)]
     findings = []
-    for i, name in enumerate(names):
+    for name, file, tagged in zip(names, files, tags):
         mask = read_mask(run_dir / "masks" / f"{name}.png", len(run.class_names))
         counts = np.bincount(mask.ravel(), minlength=len(run.class_names) + 1)
-        findings.append(Finding(name, dataset.names[i], dataset.labels[i].numpy(), counts[1:] / mask.size))
+        findings.append(Finding(name, file, tagged, counts[1:] / mask.size))
     path = run_dir / "report.html"
     with atomic_path(path) as temporary:
         temporary.write_text(report_page(run, dataset, findings), encoding="utf-8")
@@ -211,7 +213,7 @@ def _card(classes: Sequence[_Class], finding: Finding) -> str:
         kind = "missed" if not seen else "" if mine else "extra"
         text = {"missed": f"{c.label}: not found", "": c.label, "extra": f"+ {c.label}"}[kind]
         chips.append(f'<span class="chip {kind}">{text}</span>')
-        keys += ["odd"] if mine != seen else []
+        keys += ["odd"] if mine != seen and finding.tagged.any() else []
     overlay, mask = (quote(f"{folder}/{finding.name}{suffix}") for folder, suffix in (("overlays", ".jpg"), ("masks", ".png")))
     return (
         f'<figure class="{" ".join(dict.fromkeys(keys))}"><a href="{overlay}"><img loading="lazy" alt="" src="{overlay}"></a>'

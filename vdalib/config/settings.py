@@ -6,29 +6,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 
 from vdalib.config.methods import options_class
+from vdalib.config.reading import shown, with_relative
 from vdalib.config.schema import (
+    LARGE,
     Count,
     NonNegative,
     Positive,
     Range,
+    Scale,
     Section,
+    Seed,
     Share,
+    Size,
     Steps,
     build,
     merged,
     nested,
     plain,
 )
+from vdalib.config.sources import PATHS, read_settings
+from vdalib.config.words import in_words
 from vdalib.io import atomic_path
+
+CORRECTED = "masks"  # the split of one's own folder that has masks corrected by hand
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,14 @@ class DataConfig(Section):
     val_split: str = "val"
     train_size: Count | None = None  # number of images, PartWorld only
     val_size: Count | None = None
-    crop: Count = 96  # px, a multiple of CLIP's patch size
-    scale: tuple[Positive, Positive] = (0.5, 2.0)  # random scaling, times the image's own size [A]
-    workers: Steps = 0  # processes that load images
-    size: Count | None = None  # folder: px, larger images are shrunk to about size x size; None = as they are
+    crop: Size = 96  # px, a multiple of CLIP's patch size
+    scale: tuple[Scale, Scale] = (0.5, 2.0)  # random scaling, times the image's own size [A]
+    workers: Annotated[int, Range(at_least=0, at_most=256)] = 0  # processes that load images
+    size: Size | None = None  # folder: px, larger images are shrunk to about size x size; None = as they are
     on_bad_image: Literal["error", "skip"] = "error"  # what preparation does with images that cannot be read
     classes: tuple[str, ...] | None = None  # folder: filled in by the prepared folder, in the order of the label maps
     colours: dict[str, str] = field(default_factory=dict)  # folder: #rrggbb of each class, filled in likewise
+    masks: str | None = None  # folder: masks corrected by hand, NAME.png as `segment` writes them; for evaluation only
 
     def _check(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -58,6 +68,13 @@ class DataConfig(Section):
                 raise ValueError(f"data.{name}: data.name {self.name!r} has no size to choose; leave it null")
         if self.size is not None and self.name != "folder":
             raise ValueError(f"data.size: images of data.name {self.name!r} are taken as they are; leave it null")
+        if self.name == "folder" and self.train_split == CORRECTED:
+            raise ValueError(f"data.train_split: {CORRECTED!r} is for evaluation only; take all")
+        if self.masks is not None and self.name != "folder":
+            raise ValueError(f"data.masks: data.name {self.name!r} has its own; leave it null")
+        for name, colour in self.colours.items():
+            if not re.fullmatch("#[0-9a-f]{6}", colour):
+                raise ValueError(f"data.colours.{name}: expected #rrggbb such as '#3c00d2', got {shown(colour)}")
 
 
 @dataclass(frozen=True)
@@ -76,51 +93,51 @@ class ClipConfig(Section):
     synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words for its prompts [R]
 
     def words(self, class_names: Sequence[str]) -> list[tuple[str, ...]]:
-        """What each class is called in its prompts: its name, underscores as spaces, and its synonyms."""
-        return [tuple(dict.fromkeys((name.replace("_", " "), *self.synonyms.get(name, ())))) for name in class_names]
+        """What each class is called in its prompts: its name in separate words, and its synonyms."""
+        return [tuple(dict.fromkeys((in_words(name), *self.synonyms.get(name, ())))) for name in class_names]
 
     def _check(self) -> None:
         if not self.templates or not self.background_prompts:
             raise ValueError("clip.templates and clip.background_prompts: expected at least one of each")
         for template in self.templates:
             if template.count("{}") != 1:
-                raise ValueError(f"clip.templates: {template!r} needs exactly one {{}} for the class name")
+                raise ValueError(f"clip.templates: {template!r} needs exactly one {{}}; put it where the class name goes")
 
 
 @dataclass(frozen=True)
 class SegmenterConfig(Section):
     """Adapter and decoder [A] sec. 1."""
 
-    width: Count = 256
-    depth: Count = 3
-    heads: Count = 8
+    width: Size = 256
+    depth: Size = 3
+    heads: Size = 8
     dropout: Annotated[float, Range(at_least=0, at_most=0.99)] = 0.1
 
     def _check(self) -> None:
         if self.width % self.heads:
-            raise ValueError(f"segmenter.heads: {self.heads} heads do not divide segmenter.width {self.width}")
+            raise ValueError(f"segmenter.heads: {self.heads} heads do not divide segmenter.width {self.width}; choose a divisor")
 
 
 @dataclass(frozen=True)
 class FlowConfig(Section):
     """The invertible network [A] sec. 2; mixing and clamp are [R], method.md sec. 5."""
 
-    steps: Count = 6
+    steps: Size = 6
     coupling: Literal["affine", "none"] = "affine"  # none leaves ActNorm alone, a control
     mixing: Literal["permute", "swap", "none"] = "permute"
     clamp: Positive = 1.9
-    hidden: Count | None = None  # width of the coupling networks; None = joint width
+    hidden: Size | None = None  # width of the coupling networks; None = joint width
 
 
 @dataclass(frozen=True)
 class MixtureConfig(Section):
     """The hierarchical mixture in latent space and how it is fitted (method.md sec. 5)."""
 
-    attributes: Count = 8
+    attributes: Size = 8
     patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
     start: Literal["random", "kmeans"] = "random"  # of attribute offsets; kmeans of recent latents when stage 3 begins is [R]
     offset_scale: Positive = 0.1  # [R] initial spread of attribute offsets, latent units
-    batch_size: Annotated[int, Range(at_least=2)] = 16  # reliable prototypes per INN step [N]
+    batch_size: Annotated[int, Range(at_least=2, at_most=LARGE)] = 16  # reliable prototypes per INN step [N]
     replay: Steps = 0  # [R] further INN steps after each, on prototypes drawn from the recent ones
     replay_balanced: bool = False  # draw each class as often as any other
     recent: Count = 1024  # reliable prototypes kept for replay and for the k-means start
@@ -166,7 +183,7 @@ class ScheduleConfig(Section):
     segmenter_steps: Steps = 8000  # stage 1: text queries only
     inter_steps: Steps = 2000  # stage 2: + INN with the class mixture
     total_steps: Count = 30_000  # stage 3 takes what is left
-    batch_size: Count = 4  # images per step, over all processes
+    batch_size: Size = 4  # images per step, over all processes
     learning_rate: Positive = 1e-4  # of adapter and decoder
     weight_decay: NonNegative = 1e-2
     lr_warmup: Steps = 50
@@ -190,7 +207,7 @@ class ScheduleConfig(Section):
         if first > self.total_steps:
             raise ValueError(
                 f"schedule.total_steps: {self.total_steps} is less than the first two stages take "
-                f"(segmenter_steps {self.segmenter_steps} + inter_steps {self.inter_steps} = {first})"
+                f"(segmenter_steps {self.segmenter_steps} + inter_steps {self.inter_steps} = {first}); give it more"
             )
 
 
@@ -198,8 +215,8 @@ class ScheduleConfig(Section):
 class InferenceConfig(Section):
     """Multi-scale, flip and DenseCRF (method.md sec. 9)."""
 
-    size: Count | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
-    scales: tuple[Positive, ...] = (0.7, 1.0, 1.2, 1.5)
+    size: Size | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
+    scales: tuple[Scale, ...] = (0.7, 1.0, 1.2, 1.5)
     flip: bool = True
     crf_iterations: Steps = 10
     crf_pos_sigma: Positive = 1.0  # px
@@ -215,7 +232,10 @@ class InferenceConfig(Section):
 
 @dataclass(frozen=True)
 class Config(Section):
-    """All settings of a run; `preset` only names where they came from."""
+    """All settings of a run; `preset` only names where they came from.
+
+    A path that begins with {run} lies in the folder of the YAML file, so that a run directory can be moved.
+    """
 
     preset: str = "partworld"
     method: str = "vda"  # a name in vdalib.config.methods, or "package.module:Class" of one's own
@@ -229,7 +249,7 @@ class Config(Section):
     refine: RefineConfig = field(default_factory=RefineConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
-    seed: Steps = 0
+    seed: Seed = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
     tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None  # beside metrics.jsonl; its package must be installed
 
@@ -247,7 +267,7 @@ class Config(Section):
         A file may name in `base` the packaged preset that it starts from. Raises ValueError for unknown keys,
         wrong types and impossible values, FileNotFoundError for a source that is neither a preset nor a file.
         """
-        values = _read(source)
+        values = read_settings(source)
         try:
             return cls.from_dict(merged(values, nested(overrides or {})))
         except ValueError as error:
@@ -263,7 +283,7 @@ class Config(Section):
         path = Path(run_dir) / "config.yaml"
         if not path.exists():
             raise FileNotFoundError(f"{path}: missing; {run_dir} is not the directory of a trained run")
-        if "method" not in _read(path):
+        if "method" not in read_settings(path):
             raise ValueError(
                 f"{path}: a run of the first edition (it names no method), whose decoder was another; train it again"
             )
@@ -286,9 +306,11 @@ class Config(Section):
         return plain(self)
 
     def save(self, path: str | Path) -> None:
-        """Write all settings as YAML, atomically."""
+        """Write all settings as YAML, atomically; absolute paths in the file's folder are written relative to it."""
+        folder = Path(path).absolute().parent
+        values = with_relative(self.to_dict(), PATHS, folder)
         with atomic_path(path) as temporary:
-            temporary.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+            temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
@@ -297,46 +319,3 @@ def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
             yield from _differences(saved[name], value, f"{prefix}{name}.")
         elif name not in saved or value != saved[name]:
             yield f"{prefix}{name} is {saved.get(name)!r} there, found {value!r}"
-
-
-def preset_names() -> tuple[str, ...]:
-    """The packaged presets."""
-    return tuple(sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir() if file.name.endswith(".yaml")))
-
-
-def parse_overrides(arguments: list[str]) -> dict[str, Any]:
-    """Command-line words as overrides, values read as YAML.
-
-    >>> parse_overrides(["schedule.batch_size=8", "inference.scales=[1.0]"])
-    {'schedule.batch_size': 8, 'inference.scales': [1.0]}
-    """
-    overrides = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not key or not equals:
-            raise ValueError(f"override {argument!r}: expected KEY=VALUE, for example schedule.batch_size=8")
-        overrides[key] = yaml.safe_load(value)
-    return overrides
-
-
-_PRESETS = resources.files("vdalib.config") / "presets"
-
-
-def _read(source: str | Path) -> dict[str, Any]:
-    """The values of a preset or file, those of its bases underneath."""
-    if source in preset_names():
-        text, name = (_PRESETS / f"{source}.yaml").read_text(encoding="utf-8"), str(source)
-    elif Path(source).is_file():
-        text, name = Path(source).read_text(encoding="utf-8"), Path(source).stem
-    else:
-        raise FileNotFoundError(f"{source!s}: neither a YAML file nor a preset (known: {', '.join(preset_names())})")
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{source}: not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{source}: expected settings such as `schedule: {{batch_size: 8}}`, found {values!r}")
-    base = values.pop("base", None)
-    if base is not None and base not in preset_names():
-        raise ValueError(f"{source}: base: unknown preset {base!r} (known: {', '.join(preset_names())})")
-    return merged(_read(base) if base else {}, {"preset": name} | values)
