@@ -90,7 +90,10 @@ class Predictor:
 
     @classmethod
     def from_run(cls, run_dir: str | Path, device: str | torch.device = "cpu") -> Predictor:
-        """From a run directory's config.yaml and segmenter.safetensors; FileNotFoundError without them."""
+        """From a run directory's config.yaml and segmenter.safetensors.
+
+        Raises FileNotFoundError without them, ValueError for weights that are not finite.
+        """
         run_dir = Path(run_dir)
         for name in ("config.yaml", "segmenter.safetensors"):
             if not (run_dir / name).exists():
@@ -104,23 +107,26 @@ class Predictor:
             torch.manual_seed(config.seed)  # as the trainer does, so that random weights are the same
             clip = FrozenCLIP.from_config(config.clip)
         segmenter = Segmenter.from_config(config.segmenter, clip.num_layers, clip.token_width, len(names))
-        segmenter.load_state_dict(load_file(run_dir / "segmenter.safetensors"))
+        weights = load_file(run_dir / "segmenter.safetensors")
+        if strange := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
+            cure = "the training diverged: train again with a lower schedule.learning_rate, or restore the file"
+            raise ValueError(f"{run_dir / 'segmenter.safetensors'}: {strange[0]} is not finite; {cure}")
+        segmenter.load_state_dict(weights)
         return cls(clip.to(device), segmenter.to(device), names, config)
 
-    def probabilities(self, image, *, multi_scale: bool = True) -> Tensor:
-        """Softmax of the averaged logits, (K+1, H, W); without `multi_scale` one scale, not mirrored."""
+    def probabilities(self, image, *, multi_scale: bool = True, crf: bool = False) -> Tensor:
+        """Softmax of the averaged logits, (K+1, H, W); without `multi_scale` one scale, not mirrored; `crf`: then DenseCRF."""
         settings = self.config.inference
         scales, flip = (settings.scales, settings.flip) if multi_scale else ((1.0,), False)
         images = _as_tensor(image).to(self.device)[None].float() / 255
         with autocast(self.device, self.config.precision):
             logits = multi_scale_logits(self.clip, self.segmenter, images, scales, flip, settings.size)
-        return logits[0].float().softmax(0)
+        probabilities = logits[0].float().softmax(0)
+        return dense_crf(_as_tensor(image), probabilities, settings) if crf else probabilities
 
     def predict(self, image, *, multi_scale: bool = True, crf: bool = True) -> np.ndarray:
         """Label map, uint8 (H, W): 0 background, class index + 1 elsewhere."""
-        probabilities = self.probabilities(image, multi_scale=multi_scale)
-        if crf:
-            probabilities = dense_crf(_as_tensor(image), probabilities, self.config.inference)
+        probabilities = self.probabilities(image, multi_scale=multi_scale, crf=crf)
         return probabilities.argmax(0).to(torch.uint8).cpu().numpy()
 
 

@@ -20,7 +20,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     no permission) is raised again with the name of the file and the cure.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.partial{path.suffix}")  # short: names may be long
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
