@@ -130,7 +130,7 @@ def segment(
                 outcome.found.append(name)
             else:
                 waiting[name] = note
-    config = Config.from_preset(Path(run_dir) / "config.yaml")
+    config = Config.of_run(run_dir)
     write_class_files(out, class_names(config.data), config)
     predictor = Predictor.from_run(run_dir, "cuda" if torch.cuda.is_available() else "cpu") if waiting else None
     for name in tqdm(waiting, desc="segment", unit="image", disable=not progress or not waiting):
@@ -162,7 +162,7 @@ def _told(outcome: Outcome, name: str, path: Path) -> Iterator[None]:
 def predict(predictor: Predictor, image: torch.Tensor, multi_scale: bool, crf: bool) -> tuple[np.ndarray, np.ndarray]:
     """Of an image uint8 (3, H, W) of any size: label map uint8 (H, W), and its labels' probabilities float32 (H, W)."""
     pixels, settings = Image.fromarray(image.permute(1, 2, 0).numpy()), predictor.config.inference
-    limit = MAX_SIZE if settings.size else MAX_GRID * predictor.clip.patch_size / max(1.0, *settings.scales)
+    limit = MAX_SIZE if settings.size else MAX_GRID * predictor.network.patch_size / max(1.0, *settings.scales)
     factor = min(1.0, limit / (pixels.width * pixels.height) ** 0.5)
     shape = [max(round(side * factor), 1) for side in pixels.size]
     seen = pixels.resize(shape) if factor < 1 else pixels

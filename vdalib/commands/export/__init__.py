@@ -67,8 +67,6 @@ def export(
     run_dir = Path(run_dir)
     if format not in KINDS:
         raise ValueError(f"--format: found {format!r}, expected one of {', '.join(KINDS)}")
-    if not (run_dir / "config.yaml").is_file():
-        raise FileNotFoundError(f"{run_dir / 'config.yaml'}: missing; {run_dir} is not the directory of a trained run")
     folder = Path(out) if out else run_dir / "export" / format
     if format == "onnx":
         from vdalib.commands.export.network import export_network
@@ -76,7 +74,7 @@ def export(
         with _whole_folder(folder) as temporary:
             export_network(run_dir, temporary)
         return Exported(folder)
-    config = Config.from_preset(run_dir / "config.yaml")
+    config = Config.of_run(run_dir)
     names = class_names(config.data)
     source = Path(masks) if masks else run_dir if (run_dir / "masks").is_dir() else run_dir / "segmented"
     files = picture_files(source, ".jpg" if config.data.name in ("voc12", "coco14") else ".png")

@@ -9,23 +9,9 @@ import shutil
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from vdalib.commands.export import example
 from vdalib.inference import Predictor
-
-
-class Network(nn.Module):
-    """images (B, 3, H, W) in 0..1, sides multiples of the patch size -> logits (B, K+1, h, w)."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        super().__init__()
-        self.clip, self.segmenter = predictor.clip, predictor.segmenter
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of one scale, not mirrored."""
-        layers, grid = self.clip.encode_layers(images)
-        return self.segmenter(layers, grid).logits
 
 
 def export_network(run_dir: str | Path, folder: Path) -> None:
@@ -40,13 +26,13 @@ def export_network(run_dir: str | Path, folder: Path) -> None:
     except ImportError as error:
         raise ImportError(f"--format onnx needs {error.name}: pip install 'vda-workbook[export]'") from error
     predictor = Predictor.from_run(run_dir)
-    patch, size = predictor.clip.patch_size, predictor.config.inference.size
+    patch, size = predictor.network.patch_size, predictor.config.inference.size
     batch, rows, columns = (torch.export.Dim(name, min=1, max=4096) for name in ("batch", "rows", "columns"))
     sides = {0: batch, 2: patch * rows, 3: patch * columns}
     images = torch.rand(2, 3, 4 * patch, 5 * patch)  # any: all three differ, so that none is taken for another
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
         program = torch.onnx.export(
-            Network(predictor).eval().requires_grad_(False),
+            predictor.network.requires_grad_(False),
             (images,),
             dynamo=True,
             input_names=["images"],
