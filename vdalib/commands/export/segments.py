@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist
 from vdalib.commands.segment import read_note
 from vdalib.data.images import read_mask
 
-TOLERANCE = 0.5  # px, how far a polygon may run from the border of its pixels [R] ours
+TOLERANCE = 0.4  # px, how far a polygon may run from the border of its pixels [R] ours
 
 
 @dataclass
