@@ -85,7 +85,7 @@ def test_a_file_may_start_from_a_preset(tmp_path):
         ({"schedule.batch_size": "four"}, "schedule.batch_size: expected int, got 'four'"),
         ({"schedule.batch_size": True}, "schedule.batch_size: expected int, got True"),
         ({"schedule.batch_size": 2.0}, "schedule.batch_size: expected int, got 2.0"),
-        ({"schedule.batch_size": 0}, "schedule.batch_size: expected at least 1, got 0"),
+        ({"schedule.batch_size": 0}, "schedule.batch_size: expected at least 1 and at most 65,536, got 0"),
         ({"schedule.learning_rate": "fast"}, "schedule.learning_rate: expected float, got 'fast'"),
         ({"schedule.learning_rate": float("nan")}, "schedule.learning_rate: expected float, got nan"),
         ({"schedule.learning_rate": 0}, "schedule.learning_rate: expected above 0, got 0"),

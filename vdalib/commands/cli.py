@@ -250,8 +250,9 @@ def _overrides(given: Namespace) -> dict[str, Any]:
 
 def _ready_data(preset: str, overrides: dict[str, Any], run_dir: Path) -> tuple[dict[str, Any], bool]:
     """Prepare what is not prepared yet; the settings to train with, and whether the data are a folder of one's own."""
+    from vdalib.clip.loading import require_words
     from vdalib.config import Config
-    from vdalib.data import prepare
+    from vdalib.data import completed, prepare
     from vdalib.data.labels import label_file
 
     data = Config.from_preset(preset, overrides).data
@@ -264,4 +265,5 @@ def _ready_data(preset: str, overrides: dict[str, Any], run_dir: Path) -> tuple[
     splits = (data.train_split, data.val_split)
     if own_folder or not all(label_file(data.labels or data.root or "", split).exists() for split in splits):
         prepare(data)
+    require_words(completed(Config.from_preset(preset, overrides)))
     return overrides, own_folder

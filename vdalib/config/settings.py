@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -15,13 +17,18 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from vdalib.config.methods import options_class
+from vdalib.config.reading import parse_yaml, read_yaml, shown, with_absolute, with_relative
 from vdalib.config.schema import (
+    LARGE,
     Count,
     NonNegative,
     Positive,
     Range,
+    Scale,
     Section,
+    Seed,
     Share,
+    Size,
     Steps,
     build,
     merged,
@@ -29,6 +36,8 @@ from vdalib.config.schema import (
     plain,
 )
 from vdalib.io import atomic_path
+
+CORRECTED = "masks"  # the split of one's own folder that has masks corrected by hand
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,14 @@ class DataConfig(Section):
     val_split: str = "val"
     train_size: Count | None = None  # number of images, PartWorld only
     val_size: Count | None = None
-    crop: Count = 96  # px, a multiple of CLIP's patch size
-    scale: tuple[Positive, Positive] = (0.5, 2.0)  # random scaling, times the image's own size [A]
-    workers: Steps = 0  # processes that load images
-    size: Count | None = None  # folder: px, larger images are shrunk to about size x size; None = as they are
+    crop: Size = 96  # px, a multiple of CLIP's patch size
+    scale: tuple[Scale, Scale] = (0.5, 2.0)  # random scaling, times the image's own size [A]
+    workers: Annotated[int, Range(at_least=0, at_most=256)] = 0  # processes that load images
+    size: Size | None = None  # folder: px, larger images are shrunk to about size x size; None = as they are
     on_bad_image: Literal["error", "skip"] = "error"  # what preparation does with images that cannot be read
     classes: tuple[str, ...] | None = None  # folder: filled in by the prepared folder, in the order of the label maps
     colours: dict[str, str] = field(default_factory=dict)  # folder: #rrggbb of each class, filled in likewise
+    masks: str | None = None  # folder: masks corrected by hand, NAME.png as `segment` writes them; for evaluation only
 
     def _check(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -58,6 +68,25 @@ class DataConfig(Section):
                 raise ValueError(f"data.{name}: data.name {self.name!r} has no size to choose; leave it null")
         if self.size is not None and self.name != "folder":
             raise ValueError(f"data.size: images of data.name {self.name!r} are taken as they are; leave it null")
+        if self.name == "folder" and self.train_split == CORRECTED:
+            raise ValueError(f"data.train_split: {CORRECTED!r} is for evaluation only; take all")
+        if self.masks is not None and self.name != "folder":
+            raise ValueError(f"data.masks: data.name {self.name!r} has its own; leave it null")
+        for name, colour in self.colours.items():
+            if not re.fullmatch("#[0-9a-f]{6}", colour):
+                raise ValueError(f"data.colours.{name}: expected #rrggbb such as '#3c00d2', got {shown(colour)}")
+
+
+# What VOC and COCO call in two words; people's tags join them, and CLIP does not know what a diningtable is.
+_TWO_WORDS = (
+    "baseball bat", "baseball glove", "cell phone", "dining table", "fire hydrant", "hair drier", "hot dog", "parking meter",
+    "potted plant", "sports ball", "stop sign", "teddy bear", "tennis racket", "traffic light", "tv monitor", "wine glass",
+)  # fmt: skip
+
+
+def _in_words(name: str) -> str:
+    joined = re.sub("[ _-]", "", name.lower())
+    return next((words for words in _TWO_WORDS if words.replace(" ", "") == joined), name.replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -75,8 +104,8 @@ class ClipConfig(Section):
     synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words for its prompts [R]
 
     def words(self, class_names: Sequence[str]) -> list[tuple[str, ...]]:
-        """What each class is called in its prompts: its name, underscores as spaces, and its synonyms."""
-        return [tuple(dict.fromkeys((name.replace("_", " "), *self.synonyms.get(name, ())))) for name in class_names]
+        """What each class is called in its prompts: its name in separate words, and its synonyms."""
+        return [tuple(dict.fromkeys((_in_words(name), *self.synonyms.get(name, ())))) for name in class_names]
 
     def _check(self) -> None:
         if not self.templates or not self.background_prompts:
@@ -90,9 +119,9 @@ class ClipConfig(Section):
 class SegmenterConfig(Section):
     """Adapter and decoder [A] sec. 1."""
 
-    width: Count = 256
-    depth: Count = 3
-    heads: Count = 8
+    width: Size = 256
+    depth: Size = 3
+    heads: Size = 8
     dropout: Annotated[float, Range(at_least=0, at_most=0.99)] = 0.1
 
     def _check(self) -> None:
@@ -104,20 +133,20 @@ class SegmenterConfig(Section):
 class FlowConfig(Section):
     """The invertible network [A] sec. 2; mixing and clamp are [R], method.md sec. 5."""
 
-    steps: Count = 6
+    steps: Size = 6
     mixing: Literal["permute", "swap", "none"] = "permute"
     clamp: Positive = 1.9
-    hidden: Count | None = None  # width of the coupling networks; None = joint width
+    hidden: Size | None = None  # width of the coupling networks; None = joint width
 
 
 @dataclass(frozen=True)
 class MixtureConfig(Section):
     """The hierarchical mixture in latent space and how it is fitted (method.md sec. 5)."""
 
-    attributes: Count = 8
+    attributes: Size = 8
     patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
     offset_scale: Positive = 0.1  # [R] initial spread of attribute offsets, latent units
-    batch_size: Annotated[int, Range(at_least=2)] = 16  # reliable prototypes per INN step [N]
+    batch_size: Annotated[int, Range(at_least=2, at_most=LARGE)] = 16  # reliable prototypes per INN step [N]
     learning_rate: Positive = 2e-4  # of the INN
     centre_lr_factor: Positive = 10.0  # centres and weights of the mixture learn this much faster [R]
     nll_scale: Literal["per_dimension", "per_vector"] = "per_dimension"  # [R]
@@ -160,7 +189,7 @@ class ScheduleConfig(Section):
     segmenter_steps: Steps = 8000  # stage 1: text queries only
     inter_steps: Steps = 2000  # stage 2: + INN with the class mixture
     total_steps: Count = 30_000  # stage 3 takes what is left
-    batch_size: Count = 4  # images per step, over all processes
+    batch_size: Size = 4  # images per step, over all processes
     learning_rate: Positive = 1e-4
     decoder_lr_factor: Positive = 1.0
     weight_decay: NonNegative = 1e-2
@@ -189,8 +218,8 @@ class ScheduleConfig(Section):
 class InferenceConfig(Section):
     """Multi-scale, flip and DenseCRF (method.md sec. 9)."""
 
-    size: Count | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
-    scales: tuple[Positive, ...] = (0.7, 1.0, 1.2, 1.5)
+    size: Size | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
+    scales: tuple[Scale, ...] = (0.7, 1.0, 1.2, 1.5)
     flip: bool = True
     crf_iterations: Steps = 10
     crf_pos_sigma: Positive = 1.0  # px
@@ -206,7 +235,10 @@ class InferenceConfig(Section):
 
 @dataclass(frozen=True)
 class Config(Section):
-    """All settings of a run; `preset` only names where they came from."""
+    """All settings of a run; `preset` only names where they came from.
+
+    A path that begins with {run} lies in the folder of the YAML file, so that a run directory can be moved.
+    """
 
     preset: str = "partworld"
     method: str = "vda"  # a name in vdalib.config.methods, or "package.module:Class" of one's own
@@ -220,7 +252,7 @@ class Config(Section):
     refine: RefineConfig = field(default_factory=RefineConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
-    seed: Steps = 0
+    seed: Seed = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
     tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None  # beside metrics.jsonl; its package must be installed
 
@@ -277,9 +309,11 @@ class Config(Section):
         return plain(self)
 
     def save(self, path: str | Path) -> None:
-        """Write all settings as YAML, atomically."""
+        """Write all settings as YAML, atomically; absolute paths in the file's folder are written relative to it."""
+        folder = Path(path).absolute().parent
+        values = with_relative(self.to_dict(), _PATHS, folder)
         with atomic_path(path) as temporary:
-            temporary.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+            temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
@@ -306,28 +340,27 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
         key, equals, value = argument.partition("=")
         if not key or not equals:
             raise ValueError(f"override {argument!r}: expected KEY=VALUE, for example schedule.batch_size=8")
-        overrides[key] = yaml.safe_load(value)
+        overrides[key] = parse_yaml(value, key)
     return overrides
 
 
 _PRESETS = resources.files("vdalib.config") / "presets"
+_PATHS = ("data.root", "data.labels", "data.masks", "clip.pretrained")
 
 
 def _read(source: str | Path) -> dict[str, Any]:
     """The values of a preset or file, those of its bases underneath."""
     if source in preset_names():
-        text, name = (_PRESETS / f"{source}.yaml").read_text(encoding="utf-8"), str(source)
-    elif Path(source).is_file():
-        text, name = Path(source).read_text(encoding="utf-8"), Path(source).stem
+        values, name = parse_yaml((_PRESETS / f"{source}.yaml").read_text(encoding="utf-8"), str(source)), str(source)
+    elif os.path.isfile(source):
+        values, name = read_yaml(source), Path(source).stem
     else:
         raise FileNotFoundError(f"{source!s}: neither a YAML file nor a preset (known: {', '.join(preset_names())})")
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{source}: not valid YAML: {error}") from error
+    values = {} if values is None else values
     if not isinstance(values, dict):
-        raise ValueError(f"{source}: expected settings such as `schedule: {{batch_size: 8}}`, found {values!r}")
+        raise ValueError(f"{source}: expected settings such as `schedule: {{batch_size: 8}}`, found {shown(values)}")
     base = values.pop("base", None)
     if base is not None and base not in preset_names():
-        raise ValueError(f"{source}: base: unknown preset {base!r} (known: {', '.join(preset_names())})")
+        raise ValueError(f"{source}: base: unknown preset {shown(base)} (known: {', '.join(preset_names())})")
+    values = with_absolute(values, _PATHS, Path(source).absolute().parent)
     return merged(_read(base) if base else {}, {"preset": name} | values)

@@ -124,9 +124,11 @@ def evaluate_run(
         threshold. refined_seed_miou: the latter after the random walk.
     miou, miou_ms_crf: PLAIN and CRF segmentation; without `multi_scale_crf` the second is left out.
     overrides, device: see `Run.load`. Where there are several processes they share the images, and each returns the whole.
+    Of one's own folder all is measured on the pictures with a mask in `data.masks`, which are training images, too.
     """
     run = Run.load(run_dir, overrides=overrides, device=device)
-    train, val = run.dataset("train"), run.dataset("val")
+    val = run.dataset("val")
+    train = val if run.config.data.name == "folder" else run.dataset("train")
     seeds = label_quality(run, train, own_share(len(train)), pseudo_labels=False, progress=progress).seeds
     names = {
         "text_seed_miou": "text seed",
