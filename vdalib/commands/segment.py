@@ -161,15 +161,20 @@ def _told(outcome: Outcome, name: str, path: Path) -> Iterator[None]:
 
 def predict(predictor: Predictor, image: torch.Tensor, multi_scale: bool, crf: bool) -> tuple[np.ndarray, np.ndarray]:
     """Of an image uint8 (3, H, W) of any size: label map uint8 (H, W), and its labels' probabilities float32 (H, W)."""
-    pixels, settings = Image.fromarray(image.permute(1, 2, 0).numpy()), predictor.config.inference
-    limit = MAX_SIZE if settings.size else MAX_GRID * predictor.network.patch_size / max(1.0, *settings.scales)
-    factor = min(1.0, limit / (pixels.width * pixels.height) ** 0.5)
+    pixels = Image.fromarray(image.permute(1, 2, 0).numpy())
+    factor = min(1.0, side_limit(predictor) / (pixels.width * pixels.height) ** 0.5)
     shape = [max(round(side * factor), 1) for side in pixels.size]
     seen = pixels.resize(shape) if factor < 1 else pixels
     confidence, labels = predictor.probabilities(seen, multi_scale=multi_scale, crf=crf).max(0)
     label_map = Image.fromarray(labels.to(torch.uint8).cpu().numpy()).resize(pixels.size, Image.Resampling.NEAREST)
     confidence = Image.fromarray(confidence.float().cpu().numpy()).resize(pixels.size, Image.Resampling.BILINEAR)
     return np.array(label_map), np.array(confidence).clip(0, 1)
+
+
+def side_limit(predictor: Predictor) -> float:
+    """px: pictures of more than its square in pixels are predicted smaller."""
+    settings = predictor.config.inference
+    return MAX_SIZE if settings.size else MAX_GRID * predictor.network.patch_size / max(1.0, *settings.scales)
 
 
 def _save(out: Path, name: str, image, label_map: np.ndarray, confidence: np.ndarray | None, note: str, predictor: Predictor):
@@ -240,13 +245,16 @@ def overlay_picture(image: torch.Tensor, label_map: np.ndarray, palette: np.ndar
     shape = [max(round(side * factor), 1) for side in picture.size]
     pixels = np.asarray(picture.resize(shape) if factor < 1 else picture).astype(np.float32)
     labels = np.asarray(labels.resize(shape, Image.Resampling.NEAREST))
-    around = np.pad(labels, 1, mode="edge")
-    inside = [around[1 + y : y + 1 + labels.shape[0], 1 + x : x + 1 + labels.shape[1]] == labels for y, x in _NEAR]
-    weight = np.where(labels == 0, 0, np.where(np.all(inside, axis=0), 0.45, 1.0))[..., None]
+    weight = np.where(labels == 0, 0, np.where(border(labels), 1.0, 0.45))[..., None]
     return Image.fromarray(((1 - weight) * pixels + weight * palette[labels]).round().astype(np.uint8))
 
 
-_NEAR = ((0, 1), (1, 0), (0, -1), (-1, 0))
+def border(labels: np.ndarray) -> np.ndarray:
+    """bool (H, W): pixels of a class beside a pixel of another class or of background."""
+    around, (height, width) = np.pad(labels, 1, mode="edge"), labels.shape
+    near = ((0, 1), (1, 0), (0, -1), (-1, 0))
+    other = [around[1 + y : 1 + y + height, 1 + x : 1 + x + width] != labels for y, x in near]
+    return np.any(other, axis=0) & (labels != 0)
 
 
 def run_identity(run_dir: str | Path) -> str:
