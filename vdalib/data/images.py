@@ -138,17 +138,20 @@ def read_mask(
     return mask
 
 
-def save_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None, note: str = "") -> None:
+def save_mask(
+    path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None, note: str = "", transparent: bool = False
+) -> None:
     """Write a label map (H, W) of 0..255 as a PNG, atomically; `read_mask` reads it.
 
     path: its suffix becomes .png. palette: uint8 (256, 3); None = VOC's. note: kept as the file's comment.
+    transparent: a viewer shows nothing where the label is 0.
     """
     image = Image.fromarray(np.asarray(mask, np.uint8))
     image.putpalette((voc_palette() if palette is None else palette).tobytes())
     comment = PngInfo()
     comment.add_text("Comment", note)
     with atomic_path(Path(path).with_suffix(".png")) as temporary:
-        image.save(temporary, pnginfo=comment if note else None)
+        image.save(temporary, pnginfo=comment if note else None, transparency=0 if transparent else None)
 
 
 def _from_colours(pixels: np.ndarray, path: str | Path, palette: np.ndarray) -> np.ndarray:
