@@ -17,7 +17,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Tokens(NamedTuple):
-    """cls: (B, C) and patches: (B, C, h, w), both after the last LayerNorm; auxiliary: (B, C, h, w), an earlier block's, as is."""
+    """cls: (B, C) and patches: (B, C, h, w), both after the last LayerNorm. auxiliary: (B, C, h, w), of an earlier block."""
 
     cls: Tensor
     patches: Tensor
@@ -47,7 +47,7 @@ class VisionTransformer(nn.Module):
 
     @classmethod
     def from_config(cls, config, clip: ClipConfig) -> VisionTransformer:
-        """From a `BackboneConfig`; with the name "clip" it starts as the vision tower of the CLIP of a `ClipConfig` ([R] ours)."""
+        """From a `BackboneConfig`; named "clip", it starts as the vision tower of the CLIP of a `ClipConfig` ([R] ours)."""
         if config.name == "clip":
             return cls.from_clip(clip.model, clip.pretrained, config.auxiliary_block)
         return cls.from_timm(config.name, config.pretrained, config.auxiliary_block)
@@ -56,7 +56,7 @@ class VisionTransformer(nn.Module):
     def from_timm(cls, name: str, pretrained: str | None = None, auxiliary_block: int = -3) -> VisionTransformer:
         """A model of timm.
 
-        pretrained: a tag that timm knows for the name, a weight file (safetensors or a torch state dict), None for random weights.
+        pretrained: a tag that timm knows for the name, a file (safetensors or a torch state dict), None for random weights.
         Images are normalised by ImageNet's mean and deviation whatever the weights were made with, as published.
 
         Raises ValueError for an unknown name or tag, a model that is no plain ViT, or weights that do not belong to it,

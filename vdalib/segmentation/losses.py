@@ -93,8 +93,8 @@ def gated_crf_energy(
     """The dense CRF's energy, gated to pixels that are undecided: near pixels of near colours should agree ([P] ToCo, RRM).
 
     -scale / B sum_uk S_uk G_u (A S)_uk with S the probabilities on the picture, G = 1 where the label is 255, else 1 - max_k P
-    (0 on padding), A_uv = exp(-|xy|^2 / (2 sigma_xy^2) - |rgb|^2 / (2 sigma_rgb^2)), v = u included, not normalised. As published,
-    G and A S are constants whose gradient is doubled: -2 scale / B G (A S).
+    (0 on padding), A_uv = exp(-|xy|^2 / (2 sigma_xy^2) - |rgb|^2 / (2 sigma_rgb^2)), v = u included, not normalised. As
+    published, G and A S are constants whose gradient is doubled: -2 scale / B G (A S).
 
     The sums are exact. The published code's lattice gives about half of them, so that its `scale` weighs half of ours.
 
