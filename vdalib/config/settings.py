@@ -87,6 +87,19 @@ class ClipConfig(Section):
 
 
 @dataclass(frozen=True)
+class BackboneConfig(Section):
+    """The vision transformer that ToCo and SeCo train end to end."""
+
+    name: str = "clip"  # a plain ViT of timm, or "clip": it starts as the vision tower of section clip [R]
+    pretrained: str | None = None  # timm's tag or a weight file; None = random weights
+    auxiliary_block: Annotated[int, Range(at_most=-1)] = -3  # counted from the end; its tokens have a classifier of their own
+
+    def _check(self) -> None:
+        if self.name == "clip" and self.pretrained is not None:
+            raise ValueError("backbone.pretrained: with backbone.name 'clip' the weights are those of clip.pretrained; leave it null")
+
+
+@dataclass(frozen=True)
 class SegmenterConfig(Section):
     """Adapter and decoder [A] sec. 1."""
 
@@ -213,6 +226,7 @@ class Config(Section):
     options: Section | None = None  # the method's own settings
     data: DataConfig = field(default_factory=DataConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     mixture: MixtureConfig = field(default_factory=MixtureConfig)

@@ -1,16 +1,159 @@
-"""SeCo, separate and conquer (Yang et al., CVPR 2024): tagged patches learn from category prototypes and from a reservoir."""
+"""SeCo, separate and conquer (Yang et al., CVPR 2024): tagged patches learn from category prototypes and from a reservoir.
+
+What it does in a step is `SeCo.loss_terms`; its own parts are below, those that it shares with ToCo in `tokens`.
+"""
 
 from __future__ import annotations
+
+from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from vdalib.attributes.losses import Total, whole
-from vdalib.methods.parts import crops, draw_places
+from vdalib.config.methods import SecoOptions
+from vdalib.methods.parts import ASPP, ProjectionHead, crops, draw_places, momentum_update
+from vdalib.methods.tokens import StepOutput, TokenMethod, generators
+from vdalib.segmentation.class_cam import three_way_labels
+from vdalib.segmentation.losses import token_contrast
+from vdalib.training.devices import autocast
+from vdalib.training.step import Step
 
 UNDECIDED, BACKGROUND, VOID = -1, 0, 255  # tags and regions; classes are 1..K
 TAGGED_SHARE = 0.2  # of a patch's area; with no more confident and uncertain places it is background
+
+
+class SeCo(TokenMethod):
+    """Cut the picture into small patches, tag each with its class, and let two stores of knowledge teach them, tag by tag.
+
+    memory: `encoder` and `projection`, slow copies of the student's, which make the keys; `prototypes`, a vector per class;
+        `reservoir`, the last keys with their tags.
+    Source: [P] seco.md; each slip of the published code that is not an option is mended (sec. 10).
+    """
+
+    Options = SecoOptions
+    photometric = False
+
+    def __init__(self, config, class_names, device):
+        super().__init__(config, class_names, device)
+        width = self.network.backbone.width
+        self.prototypes, self.reservoir = PrototypeBank(len(class_names), width), Reservoir(self.options.reservoir, width)
+        self.memory = nn.ModuleDict(
+            {
+                "encoder": deepcopy(self.network.backbone),
+                "projection": deepcopy(self.model.projection),
+                "prototypes": self.prototypes,
+                "reservoir": self.reservoir,
+            }
+        )
+        self.memory.requires_grad_(False).to(device)
+
+    @staticmethod
+    def decoder(options: SecoOptions, width: int, num_outputs: int) -> nn.Module:
+        return ASPP(width, num_outputs, options.decoder_dilations)
+
+    @staticmethod
+    def projection(options: SecoOptions, width: int) -> nn.Module:
+        return ProjectionHead(width, options.projection, width)
+
+    def starts(self) -> dict[str, int]:
+        return {
+            "classification": 0,
+            "contrast": self.options.contrast_from,
+            "knowledge": self.options.knowledge_from,
+            "segmentation": self.options.segmentation_from,
+        }
+
+    def loss_terms(self, batch: dict[str, Tensor], step: Step) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+        options, number = self.options, step.number
+        images, labels, valid = batch["main"], batch["labels"], batch["valid"]
+
+        # Separate: where the classes are, as the weights stand; small patches from where that is undecided, with their tags.
+        cam, auxiliary = self.cams(images, labels)
+        places, tags = self.decomposed(cam if number >= options.tags_from else auxiliary, batch)  # (B, n, 2), (B, 2+n)
+
+        # One forward of all views, and the image-level losses.
+        patches = self.cut(images, places)
+        output = self.forward(step.model, images, batch["second"], patches, segment=number >= options.segmentation_from)
+        terms = self.classification_terms(output, labels, step)
+        if number >= options.prototypes_from:
+            tokens = step.gather(output.cls[:, 0].contiguous())
+            self.prototypes.update(tokens, step.gather(labels), options.prototype_momentum, not options.as_published)
+
+        # Conquer: queries of the student, keys of its slow copy from the same places; what the two stores know of their tags.
+        queries, tags = output.projected.flatten(0, 1), tags.flatten()  # (B (2+n), D)
+        keys, key_tags = step.gather(self.keys(output, batch, places)), step.gather(tags)
+        if options.as_published:
+            self.reservoir.put(keys, key_tags)
+        if number >= options.knowledge_from:
+            terms |= self.knowledge_terms(queries, tags, keys, key_tags, step)
+
+        # Tokens to which the auxiliary CAM gives one label should be alike.
+        if number >= options.contrast_from:
+            marks = self.token_labels(auxiliary, labels, output.patches.shape[2:], valid)
+            terms["patch_contrast"] = token_contrast(output.patches, marks, step.total)
+
+        # The CAM, refined along the picture's own colours, teaches the decoder.
+        if number >= options.segmentation_from:
+            target = self.target(cam, auxiliary, images, labels, valid, number)
+            terms |= self.segmentation_terms(output.masks, target, images, valid, step)
+        return terms, (keys, key_tags)
+
+    def decomposed(self, cam: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Places of patches (B, n, 2) and tags (B, 2+n): of the two whole views, then of the patches."""
+        options, labels = self.options, batch["labels"]
+        regions = three_way_labels(cam, labels, options.high, options.low, batch["valid"], UNDECIDED)
+        places, tags = [], []
+        for region, label, generator in zip(regions, labels, generators(batch["seed"])):
+            single = options.single_class == "cam" or label.sum() == 1
+            found, patches, image = decompose(region, options.patches, options.patch_size, generator, single)
+            places.append(found)
+            tags.append(F.pad(patches, (2, 0), value=image))
+        return torch.stack(places), torch.stack(tags)
+
+    def cut(self, images: Tensor, places: Tensor) -> Tensor:
+        """Patches (B, n, 3, s, s)."""
+        return torch.stack([crops(image, centres, self.options.patch_size) for image, centres in zip(images, places)])
+
+    @torch.no_grad()
+    def keys(self, output: StepOutput, batch: dict[str, Tensor], places: Tensor) -> Tensor:
+        """(B (2+n), D), unit, in the order of the queries."""
+        encoder, projection = self.memory["encoder"], self.memory["projection"]
+        batch_size = len(places)
+        with autocast(self.device, self.config.precision), record_function("keys"):
+            if self.options.global_keys == "student":
+                views = output.cls
+            else:
+                views = encoder(torch.cat([batch["main"], batch["second"]])).cls.unflatten(0, (2, batch_size)).transpose(0, 1)
+            patches = encoder(self.cut(batch["source"], places).flatten(0, 1)).cls.unflatten(0, (batch_size, -1))
+            return projection(torch.cat([views, patches], dim=1)).float().flatten(0, 1)
+
+    def knowledge_terms(self, queries: Tensor, tags: Tensor, keys: Tensor, key_tags: Tensor, step: Step) -> dict[str, Tensor]:
+        """L_lil and L_lig; keys and their tags are those of all processes, queries and tags this one's."""
+        options = self.options
+        held, held_tags = self.reservoir.contents()
+        pool, pool_tags = torch.cat([keys, held]), torch.cat([key_tags, held_tags])
+        if options.as_published:
+            reservoir, tags = published_contrast(queries, tags, pool, pool_tags, total=step.total)
+            key_tags = step.gather(tags)  # as the noise filter left them
+        else:
+            known = tags if options.background_attracts else tags.masked_fill(tags == BACKGROUND, UNDECIDED)
+            reservoir = supervised_contrast(queries, known, pool, pool_tags, total=step.total)
+        present = torch.zeros_like(self.prototypes.images, dtype=torch.bool)
+        present[key_tags[key_tags > 0] - 1] = True
+        settled = self.prototypes.images >= options.prototype_images
+        prototype = prototype_contrast(queries, tags, self.prototypes.vectors, present & settled, total=step.total)
+        return {"prototype": prototype, "reservoir": reservoir}
+
+    def after_step(self, seen: tuple[Tensor, Tensor], step: Step) -> dict[str, Tensor]:
+        """The slow copies follow, this step's keys go into the reservoir."""
+        if not self.options.as_published:  # there they went in before the losses
+            self.reservoir.put(*seen)
+        momentum_update(self.memory["encoder"], self.network.backbone, self.options.teacher_momentum)
+        momentum_update(self.memory["projection"], self.model.projection, self.options.teacher_momentum)
+        return {}
 
 
 def decompose(

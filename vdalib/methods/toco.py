@@ -1,14 +1,103 @@
-"""ToCo, token contrast (Ru et al., CVPR 2023): a vision transformer learns CAMs, tokens that differ, and masks, in one stage."""
+"""ToCo, token contrast (Ru et al., CVPR 2023): a vision transformer learns CAMs, tokens that differ, and masks, in one stage.
+
+What it does in a step is `ToCo.loss_terms`; its own parts are below, those that it shares with SeCo in `tokens`.
+"""
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from vdalib.attributes.losses import Total, whole
-from vdalib.methods.parts import crops
+from vdalib.config.methods import TocoOptions
+from vdalib.methods.parts import LargeFOV, ProjectionHead, crops, draw_places, momentum_update
+from vdalib.methods.tokens import TokenMethod, generators
+from vdalib.segmentation.losses import token_contrast
+from vdalib.training.step import Step
 
+TEACHER_MOMENTUM = 0.9
 UNCERTAIN_SHARE = 0.2  # of a local crop's area; up to it a crop is background
+
+
+class ToCo(TokenMethod):
+    """Patch token contrast against flat CAMs, class token contrast against missed objects, one network and one stage.
+
+    memory: the teacher, a slow copy of the projection; encoder and class tokens are the student's.
+    Source: [P] toco.md; each slip of the published code that is not an option is mended (sec. 11).
+    """
+
+    Options = TocoOptions
+
+    photometric = True
+
+    def __init__(self, config, class_names, device):
+        super().__init__(config, class_names, device)
+        self.memory = deepcopy(self.model.projection).requires_grad_(False)
+
+    @staticmethod
+    def decoder(options: TocoOptions, width: int, num_outputs: int) -> nn.Module:
+        return LargeFOV(width, num_outputs, options.decoder_width, options.decoder_dilation)
+
+    @staticmethod
+    def projection(options: TocoOptions, width: int) -> nn.Module:
+        return ProjectionHead(width, *options.projection)
+
+    def starts(self) -> dict[str, int]:
+        return {
+            "classification": 0,
+            "contrast": self.options.contrast_from,
+            "segmentation": self.options.segmentation_from,
+        }
+
+    def loss_terms(self, batch: dict[str, Tensor], step: Step) -> tuple[dict[str, Tensor], None]:
+        options, images, labels, valid = self.options, batch["main"], batch["labels"], batch["valid"]
+        contrast, segment = step.number >= options.contrast_from, step.number >= options.segmentation_from
+        second = local = None
+
+        # Where the classes are, as the weights stand; small crops from where that is undecided or background.
+        if contrast or segment:
+            cam, auxiliary = self.cams(images, labels)
+        if contrast:
+            second = batch["second"]
+            local, flags = self.local_crops(auxiliary, batch)
+
+        # One forward of all views, and the image-level losses.
+        output = self.forward(step.model, images, second, local, segment=segment)
+        terms = self.classification_terms(output, labels, step)
+
+        # Tokens to which the auxiliary CAM gives one label should be alike; views of an image that show something should agree.
+        if contrast:
+            marks = self.token_labels(auxiliary, labels, output.patches.shape[2:], valid)
+            terms["patch_contrast"] = token_contrast(output.patches, marks, step.total)
+            with torch.no_grad():
+                teacher = self.memory(output.cls)
+            terms["class_contrast"] = class_token_contrast(
+                output.projected, teacher, flags, options.temperature, options.extra_zero_positive, step.total
+            )
+
+        # The CAM, refined along the picture's own colours, teaches the decoder.
+        if segment:
+            target = self.target(cam, auxiliary, images, labels, valid, step.number)
+            terms |= self.segmentation_terms(output.masks, target, images, valid, step)
+        return terms, None
+
+    def local_crops(self, auxiliary: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Crops (B, n, 3, s, s) of the local source, and which rows of the contrast are positives (B, 2+n): the two whole views are."""
+        count, size = self.options.local_crops, self.options.local_size
+        regions = region_mask(auxiliary, batch["labels"], self.options.high, self.options.low, batch["valid"])
+        cut, flags = [], []
+        for source, region, generator in zip(batch["source"], regions, generators(batch["seed"])):
+            places = draw_places(region <= 1, count, size // 2, generator)
+            cut.append(crops(source, places, size))
+            flags.append(crop_flags(region, places, size))
+        return torch.stack(cut), F.pad(torch.stack(flags), (2, 0), value=True)
+
+    def after_step(self, seen: None, step: Step) -> dict[str, Tensor]:
+        momentum_update(self.memory, self.model.projection, TEACHER_MOMENTUM)
+        return {}
 
 
 def region_mask(cams: Tensor, labels: Tensor, high: float, low: float, valid: Tensor | None = None) -> Tensor:
