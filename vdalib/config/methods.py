@@ -25,6 +25,7 @@ class ClassMeanOptions(Section):
 class TokenOptions(Section):
     """What ToCo and SeCo both set; sizes are those of the published crop of 448 px, steps those of VOC."""
 
+    head_lr_factor: Positive = 10.0  # all that is new to the backbone learns so much faster than schedule.learning_rate
     cam_scales: tuple[Positive, ...] = (1.0, 0.5, 1.5)
     high: Share = 0.7  # CAM value above which a pixel is the class
     low: Share = 0.25  # CAM value up to which it is background
@@ -57,7 +58,7 @@ class TocoOptions(TokenOptions):
     local_size: Count = 96  # px
     temperature: Positive = 0.5  # of class token contrast
     extra_zero_positive: bool = True  # its slip, published on
-    projection: tuple[Count, Count, Count] = (2048, 256, 1024)  # hidden, bottleneck, out; out = 4 x bottleneck, or `temperature` means another
+    projection: tuple[Count, Count, Count] = (2048, 256, 1024)  # hidden, bottleneck, out: 4 x bottleneck, to which temperature fits
     decoder_width: Count = 512
     decoder_dilation: Count = 5
 

@@ -97,7 +97,7 @@ class BackboneConfig(Section):
 
     def _check(self) -> None:
         if self.name == "clip" and self.pretrained is not None:
-            raise ValueError("backbone.pretrained: with backbone.name 'clip' the weights are those of clip.pretrained; leave it null")
+            raise ValueError("backbone.pretrained: the weights of backbone.name 'clip' are those of clip.pretrained; leave it null")
 
 
 @dataclass(frozen=True)
@@ -207,8 +207,11 @@ class InferenceConfig(Section):
     """Multi-scale, flip and DenseCRF (method.md sec. 9)."""
 
     size: Count | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
+    square: bool = False  # to size x size whatever the aspect, as in ToCo and SeCo [P]
     scales: tuple[Positive, ...] = (0.7, 1.0, 1.2, 1.5)
     flip: bool = True
+    over_mirrors: Literal["mean", "sum", "max"] = "mean"  # of the logits; a sum sharpens what DenseCRF is given
+    over_scales: Literal["mean", "sum", "max"] = "mean"
     crf_iterations: Steps = 10
     crf_pos_sigma: Positive = 1.0  # px
     crf_pos_weight: NonNegative = 3.0
@@ -219,6 +222,13 @@ class InferenceConfig(Section):
     def _check(self) -> None:
         if not self.scales:
             raise ValueError("inference.scales: expected at least one scale, for example [1.0]")
+        if self.square and self.size is None:
+            raise ValueError("inference.square: give the side as inference.size, for example 448")
+
+    @property
+    def fusion(self) -> dict[str, Any]:
+        """Size and way of putting views together, as `vdalib.inference.multi_scale_logits` takes them."""
+        return {name: getattr(self, name) for name in ("size", "square", "over_mirrors", "over_scales")}
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,8 @@ class Run:
 
     def evidence(self, images: Tensor, labels: Tensor) -> Evidence:
         """Of images (B, 3, H, W) in 0..1, brought to scale 1 in whole patches, with labels (B, K) bool."""
-        images = at_scale(images.to(self.device), self.method.network.patch_size, size=self.config.inference.size)
+        settings = self.config.inference
+        images = at_scale(images.to(self.device), self.method.network.patch_size, size=settings.size, square=settings.square)
         return self.method.evidence(images, labels.to(self.device), self.step)
 
 

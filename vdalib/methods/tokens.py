@@ -135,10 +135,10 @@ class TokenMethod(Method):
         return self._ends
 
     def parameter_groups(self) -> list[dict]:
-        """The backbone, and all that is new to it, which learns `schedule.decoder_lr_factor` times as fast."""
+        """The backbone, and all that is new to it, which learns `head_lr_factor` times as fast."""
         backbone = {*self.network.backbone.parameters()}
         heads = [parameter for parameter in self.model.parameters() if parameter not in backbone]
-        fast = self.config.schedule.learning_rate * self.config.schedule.decoder_lr_factor
+        fast = self.config.schedule.learning_rate * self.options.head_lr_factor
         return [{"params": [*self.network.backbone.parameters()]}, {"params": heads, "base_lr": fast}]
 
     # the parts of a step that both have
