@@ -30,9 +30,8 @@ def test_a_product_of_projections_is_about_out_over_bottleneck_cosines():
     head = ProjectionHead(12, 16, 64, out=4096)
     u, v = torch.randn(2, 12) * 20
     cosine = F.cosine_similarity(head.layers(u), head.layers(v), dim=0)
-    assert (head(u) @ head(v)).item() == pytest.approx(64 * cosine.item(), abs=6.4) and (
-        head(u) @ head(u)
-    ).item() == pytest.approx(64, abs=6.4)
+    assert (head(u) @ head(v)).item() == pytest.approx(64 * cosine.item(), abs=6.4)
+    assert (head(u) @ head(u)).item() == pytest.approx(64, abs=6.4)
 
 
 def test_the_decoders_parameters_are_as_many_as_published():
@@ -83,7 +82,8 @@ INSIDE[:, 24:] = False
 
 
 def views(seed=0, main_photometric=True):
-    return ContrastViews(main_photometric, (0.1, 1.0))(PICTURE, WINDOW, INSIDE, dice(seed))
+    item = {"images": WINDOW / 255, "valid": INSIDE}
+    return ContrastViews(main_photometric, (0.1, 1.0))(PICTURE, item, dice(seed))
 
 
 def test_views_depend_on_their_generator_alone_and_leave_the_global_one():
@@ -105,10 +105,11 @@ def test_secos_main_view_is_the_crop_itself_on_black():
 
 def test_main_view_and_source_stay_where_the_crop_is():
     """A bright corner keeps its place under every seed: neither is mirrored again."""
-    window = torch.full((3, 32, 32), 40, dtype=torch.uint8)
-    window[:, :8, :8] = 220
+    window = torch.full((3, 32, 32), 40 / 255)
+    window[:, :8, :8] = 220 / 255
+    item = {"images": window, "valid": torch.ones(32, 32, dtype=torch.bool)}
     for seed in range(20):
-        made = ContrastViews(True, (0.1, 1.0))(PICTURE, window, torch.ones(32, 32, dtype=torch.bool), dice(seed))
+        made = ContrastViews(True, (0.1, 1.0))(PICTURE, item, dice(seed))
         for name in ("main", "source"):
             brightness = made[name].mean(0)
             assert brightness[:6, :6].mean() > brightness[:6, -6:].mean(), (seed, name)

@@ -58,7 +58,7 @@ class TocoOptions(TokenOptions):
     local_size: Count = 96  # px
     temperature: Positive = 0.5  # of class token contrast
     extra_zero_positive: bool = True  # its slip, published on
-    projection: tuple[Count, Count, Count] = (2048, 256, 1024)  # hidden, bottleneck, out: 4 x bottleneck, to which temperature fits
+    projection: tuple[Count, Count, Count] = (2048, 256, 1024)  # hidden, bottleneck, out; temperature wants out = 4 x bottleneck
     decoder_width: Count = 512
     decoder_dilation: Count = 5
 

@@ -97,7 +97,7 @@ class BackboneConfig(Section):
 
     def _check(self) -> None:
         if self.name == "clip" and self.pretrained is not None:
-            raise ValueError("backbone.pretrained: the weights of backbone.name 'clip' are those of clip.pretrained; leave it null")
+            raise ValueError("backbone.pretrained: with backbone.name 'clip' clip.pretrained says which weights; leave it null")
 
 
 @dataclass(frozen=True)

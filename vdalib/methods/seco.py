@@ -15,7 +15,7 @@ from torch.profiler import record_function
 from vdalib.attributes.losses import Total, whole
 from vdalib.config.methods import SecoOptions
 from vdalib.methods.parts import ASPP, ProjectionHead, crops, draw_places, momentum_update
-from vdalib.methods.tokens import StepOutput, TokenMethod, generators
+from vdalib.methods.tokens import StepOutput, TokenMethod, generators, mean_cosine, require_room
 from vdalib.segmentation.class_cam import three_way_labels
 from vdalib.segmentation.losses import token_contrast
 from vdalib.training.devices import autocast
@@ -38,7 +38,10 @@ class SeCo(TokenMethod):
 
     def __init__(self, config, class_names, device):
         super().__init__(config, class_names, device)
-        width = self.network.backbone.width
+        width, keys = self.network.backbone.width, config.schedule.batch_size * (2 + self.options.patches)
+        require_room("patch_size", self.options.patch_size, self.options.patches, config.data.crop, self.network.patch_size)
+        if self.options.reservoir < keys:
+            raise ValueError(f"options.reservoir: {self.options.reservoir} is less than the {keys} keys of a step; choose more")
         self.prototypes, self.reservoir = PrototypeBank(len(class_names), width), Reservoir(self.options.reservoir, width)
         self.memory = nn.ModuleDict(
             {
@@ -66,8 +69,10 @@ class SeCo(TokenMethod):
             "segmentation": self.options.segmentation_from,
         }
 
-    def loss_terms(self, batch: dict[str, Tensor], step: Step) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+    def loss_terms(self, batch: dict[str, Tensor], step: Step) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
         options, number = self.options, step.number
+        contrast, segment = number >= options.contrast_from, number >= options.segmentation_from
+        knows = number >= options.knowledge_from
         images, labels, valid = batch["main"], batch["labels"], batch["valid"]
 
         # Separate: where the classes are, as the weights stand; small patches from where that is undecided, with their tags.
@@ -75,31 +80,31 @@ class SeCo(TokenMethod):
         places, tags = self.decomposed(cam if number >= options.tags_from else auxiliary, batch)  # (B, n, 2), (B, 2+n)
 
         # One forward of all views, and the image-level losses.
-        patches = self.cut(images, places)
-        output = self.forward(step.model, images, batch["second"], patches, segment=number >= options.segmentation_from)
+        second = batch["second"] if knows or options.global_keys == "student" else None
+        output = self.forward(step.model, images, second, self.cut(images, places) if knows else None, segment=segment)
         terms = self.classification_terms(output, labels, step)
         if number >= options.prototypes_from:
             tokens = step.gather(output.cls[:, 0].contiguous())
             self.prototypes.update(tokens, step.gather(labels), options.prototype_momentum, not options.as_published)
 
         # Conquer: queries of the student, keys of its slow copy from the same places; what the two stores know of their tags.
-        queries, tags = output.projected.flatten(0, 1), tags.flatten()  # (B (2+n), D)
-        keys, key_tags = step.gather(self.keys(output, batch, places)), step.gather(tags)
+        tags = tags.flatten()
+        keys, key_tags = step.gather(self.keys(output, batch, places)), step.gather(tags)  # (B (2+n), D) of all processes
         if options.as_published:
             self.reservoir.put(keys, key_tags)
-        if number >= options.knowledge_from:
-            terms |= self.knowledge_terms(queries, tags, keys, key_tags, step)
+        if knows:
+            terms |= self.knowledge_terms(output.projected.flatten(0, 1), tags, keys, key_tags, step)
 
         # Tokens to which the auxiliary CAM gives one label should be alike.
-        if number >= options.contrast_from:
+        if contrast:
             marks = self.token_labels(auxiliary, labels, output.patches.shape[2:], valid)
             terms["patch_contrast"] = token_contrast(output.patches, marks, step.total)
 
         # The CAM, refined along the picture's own colours, teaches the decoder.
-        if number >= options.segmentation_from:
+        if segment:
             target = self.target(cam, auxiliary, images, labels, valid, number)
             terms |= self.segmentation_terms(output.masks, target, images, valid, step)
-        return terms, (keys, key_tags)
+        return terms, (mean_cosine(output.patches), keys, key_tags)
 
     def decomposed(self, cam: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Places of patches (B, n, 2) and tags (B, 2+n): of the two whole views, then of the patches."""
@@ -147,13 +152,14 @@ class SeCo(TokenMethod):
         prototype = prototype_contrast(queries, tags, self.prototypes.vectors, present & settled, total=step.total)
         return {"prototype": prototype, "reservoir": reservoir}
 
-    def after_step(self, seen: tuple[Tensor, Tensor], step: Step) -> dict[str, Tensor]:
+    def after_step(self, seen: tuple[Tensor, ...], step: Step) -> dict[str, Tensor]:
         """The slow copies follow, this step's keys go into the reservoir."""
+        cosines, *keys = seen
         if not self.options.as_published:  # there they went in before the losses
-            self.reservoir.put(*seen)
+            self.reservoir.put(*keys)
         momentum_update(self.memory["encoder"], self.network.backbone, self.options.teacher_momentum)
         momentum_update(self.memory["projection"], self.model.projection, self.options.teacher_momentum)
-        return {}
+        return {"token_cosine": step.gather(cosines).mean()}
 
 
 def decompose(

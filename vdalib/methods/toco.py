@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vdalib.attributes.losses import Total, whole
 from vdalib.config.methods import TocoOptions
 from vdalib.methods.parts import LargeFOV, ProjectionHead, crops, draw_places, momentum_update
-from vdalib.methods.tokens import TokenMethod, generators
+from vdalib.methods.tokens import TokenMethod, generators, mean_cosine, require_room
 from vdalib.segmentation.losses import token_contrast
 from vdalib.training.step import Step
 
@@ -35,6 +35,7 @@ class ToCo(TokenMethod):
 
     def __init__(self, config, class_names, device):
         super().__init__(config, class_names, device)
+        require_room("local_size", self.options.local_size, self.options.local_crops, config.data.crop, self.network.patch_size)
         self.memory = deepcopy(self.model.projection).requires_grad_(False)
 
     @staticmethod
@@ -52,7 +53,7 @@ class ToCo(TokenMethod):
             "segmentation": self.options.segmentation_from,
         }
 
-    def loss_terms(self, batch: dict[str, Tensor], step: Step) -> tuple[dict[str, Tensor], None]:
+    def loss_terms(self, batch: dict[str, Tensor], step: Step) -> tuple[dict[str, Tensor], Tensor]:
         options, images, labels, valid = self.options, batch["main"], batch["labels"], batch["valid"]
         contrast, segment = step.number >= options.contrast_from, step.number >= options.segmentation_from
         second = local = None
@@ -82,10 +83,10 @@ class ToCo(TokenMethod):
         if segment:
             target = self.target(cam, auxiliary, images, labels, valid, step.number)
             terms |= self.segmentation_terms(output.masks, target, images, valid, step)
-        return terms, None
+        return terms, mean_cosine(output.patches)
 
     def local_crops(self, auxiliary: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Crops (B, n, 3, s, s) of the local source, and which rows of the contrast are positives (B, 2+n): the two whole views are."""
+        """Crops (B, n, 3, s, s) of the local source, and which of whole views and crops are positives, (B, 2+n)."""
         count, size = self.options.local_crops, self.options.local_size
         regions = region_mask(auxiliary, batch["labels"], self.options.high, self.options.low, batch["valid"])
         cut, flags = [], []
@@ -95,9 +96,9 @@ class ToCo(TokenMethod):
             flags.append(crop_flags(region, places, size))
         return torch.stack(cut), F.pad(torch.stack(flags), (2, 0), value=True)
 
-    def after_step(self, seen: None, step: Step) -> dict[str, Tensor]:
+    def after_step(self, seen: Tensor, step: Step) -> dict[str, Tensor]:
         momentum_update(self.memory, self.model.projection, TEACHER_MOMENTUM)
-        return {}
+        return {"token_cosine": step.gather(seen).mean()}
 
 
 def region_mask(cams: Tensor, labels: Tensor, high: float, low: float, valid: Tensor | None = None) -> Tensor:

@@ -30,7 +30,7 @@ class StepOutput(NamedTuple):
     patches: (B, C, h, w) of the main view. logits, auxiliary_logits: (B, K), of the image.
     masks: (B, K+1, h, w), logits of the decoder, or None.
     cls: (B, V, C), class tokens of the main view and, if it was given, the second, without gradient.
-    projected: (B, 2+n, D), class tokens of main view, second and n crops after the projection, or None.
+    projected: (B, 2+n, D), class tokens of main view, second and n crops after the projection, or None without crops.
     """
 
     patches: Tensor
@@ -49,12 +49,12 @@ class TokenModel(nn.Module):
         self.network, self.projection = network, projection
 
     def forward(self, main: Tensor, second: Tensor | None, crops: Tensor | None, segment: bool) -> StepOutput:
-        """main, second: (B, 3, S, S); crops: (B, n, 3, s, s); without `second` nothing is projected, without `segment` no masks."""
+        """main, second: (B, 3, S, S). crops: (B, n, 3, s, s), which want `second`. segment: whether masks are wanted."""
         network, batch = self.network, len(main)
         tokens = network.backbone(main if second is None else torch.cat([main, second]))
         patches, auxiliary = tokens.patches[:batch], tokens.auxiliary[:batch]
         cls, projected = tokens.cls.unflatten(0, (-1, batch)).transpose(0, 1), None  # (B, V, C)
-        if second is not None:
+        if crops is not None:
             local = network.backbone(crops.flatten(0, 1)).cls.unflatten(0, crops.shape[:2])  # (B, n, C)
             projected = self.projection(torch.cat([cls, local], dim=1)).float()
         return StepOutput(
@@ -214,6 +214,25 @@ def classification_loss(logits: Tensor, labels: Tensor, total: Total) -> Tensor:
     """Multi-label soft margin: binary cross entropy, its mean over classes, then over the images of all processes."""
     loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").mean(1)
     return loss.sum() / total(torch.tensor(float(len(loss)), device=loss.device))
+
+
+@torch.no_grad()
+def mean_cosine(patches: Tensor) -> Tensor:
+    """(B,), the mean over pairs of an image's tokens (B, C, h, w): over-smoothing drives it to 1."""
+    unit = F.normalize(patches.flatten(2), dim=1)
+    count = unit.shape[2]
+    return (unit.sum(2).square().sum(1) - count) / (count * (count - 1))
+
+
+def require_room(name: str, size: int, count: int, crop: int, patch_size: int) -> None:
+    """ValueError where `count` windows of `size` px do not have different places in the crop, or are not whole patches.
+
+    name: the setting that says the size.
+    """
+    if size % patch_size:
+        raise ValueError(f"options.{name}: {size} px are not whole patches of {patch_size} px")
+    if max(crop - size // 2 * 2, 0) ** 2 < count:
+        raise ValueError(f"options.{name}: {size} px leave no {count} places in data.crop ({crop} px); choose less")
 
 
 def generators(seeds: Tensor) -> list[torch.Generator]:
