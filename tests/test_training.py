@@ -32,8 +32,8 @@ def test_l_intra_moves_the_offsets_and_no_class_centre(tmp_path, monkeypatch):
     gmm, loss = trainer.method.mixture.gmm, trainer.method.mixture.loss
     gmm.met.fill_(gmm.initial_samples)  # centres are no longer moved to the data either
 
-    def intra_alone(*arguments):
-        terms = loss(*arguments)
+    def intra_alone(*arguments, **options):
+        terms = loss(*arguments, **options)
         return {"inter": terms["inter"] * 0, "discriminative": terms["discriminative"] * 0, "intra": terms["intra"]}
 
     monkeypatch.setattr(trainer.method.mixture, "loss", intra_alone)

@@ -18,6 +18,7 @@ class NoOptions(Section):
 class ClassMeanOptions(Section):
     """The running class mean as a query, the control of every mixture."""
 
+    centres: Count = 1  # of k-means; the nearest to the image's prototype is used
     weight: Share = 0.6  # of the mean in the query, beside the text; 0.6 is the best static alpha reported [N]
 
 

@@ -119,6 +119,7 @@ class FlowConfig(Section):
     """The invertible network [A] sec. 2; mixing and clamp are [R], method.md sec. 5."""
 
     steps: Count = 6
+    coupling: Literal["affine", "none"] = "affine"  # none leaves ActNorm alone, a control
     mixing: Literal["permute", "swap", "none"] = "permute"
     clamp: Positive = 1.9
     hidden: Count | None = None  # width of the coupling networks; None = joint width
@@ -130,8 +131,12 @@ class MixtureConfig(Section):
 
     attributes: Count = 8
     patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
+    start: Literal["random", "kmeans"] = "random"  # of attribute offsets; kmeans of recent latents when stage 3 begins is [R]
     offset_scale: Positive = 0.1  # [R] initial spread of attribute offsets, latent units
     batch_size: Annotated[int, Range(at_least=2)] = 16  # reliable prototypes per INN step [N]
+    replay: Steps = 0  # [R] further INN steps after each, on prototypes drawn from the recent ones
+    replay_balanced: bool = False  # draw each class as often as any other
+    recent: Count = 1024  # reliable prototypes kept for replay and for the k-means start
     learning_rate: Positive = 2e-4  # of the INN
     centre_lr_factor: Positive = 10.0  # centres and weights of the mixture learn this much faster [R]
     nll_scale: Literal["per_dimension", "per_vector"] = "per_dimension"  # [R]
