@@ -105,7 +105,7 @@ class Predictor:
 
         Raises FileNotFoundError without them, ValueError where the weights are not this network's or not finite.
         """
-        config = Config.of_run(run_dir)
+        config = Config.of_run(run_dir, {"backbone.pretrained": None})  # the run has all weights of a backbone
         names = class_names(config.data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)  # as the trainer does, so that random weights are the same

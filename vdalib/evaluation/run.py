@@ -79,7 +79,9 @@ class Run:
         run, or no checkpoint of that step, ValueError for damaged weights.
         """
         run_dir, device = Path(run_dir), torch.device(device)
-        config = Config.of_run(run_dir, overrides)
+        config = Config.of_run(
+            run_dir, {"backbone.pretrained": None, **(overrides or {})}
+        )  # the run has all weights of a backbone
         weights, memory = run_dir / "segmenter.safetensors", run_dir / "memory.safetensors"
         steps = checkpoints.steps(run_dir)
         if step is not None and step not in steps:
