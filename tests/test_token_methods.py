@@ -125,6 +125,76 @@ def test_tocos_teacher_is_the_running_mean_of_the_projection(tmp_path, random_cl
     torch.testing.assert_close(trainer.method.memory.layers[0].weight, expected)
 
 
+def labelled(method, count=2):
+    """Labels of class 0 alone and images for a method at 48 px."""
+    labels = torch.zeros(count, 10, dtype=torch.bool)
+    labels[:, 0] = True
+    return torch.rand(count, 3, 48, 48), labels
+
+
+def test_pixel_labels_come_from_the_auxiliary_cam_until_the_final_one_is_better(tmp_path, random_clip):
+    method = start("toco", tmp_path, {"options.final_labels_from": 5}).method
+    images, labels = labelled(method)
+    final, auxiliary = torch.ones(2, 10, 48, 48), torch.zeros(2, 10, 48, 48)
+    before, after = (method.target(final, auxiliary, images, labels, None, number) for number in (4, 5))
+    assert (before == 0).all() and (after == 1).all()
+
+
+def test_tags_come_from_the_auxiliary_cam_until_the_final_one_is_better(tmp_path, random_clip, monkeypatch):
+    trainer = start("seco", tmp_path)
+    method, used = trainer.method, []
+    both = torch.zeros(4, 10, 48, 48), torch.ones(4, 10, 48, 48)
+    monkeypatch.setattr(method, "cams", lambda images, labels: both)
+    decomposed = method.decomposed
+    monkeypatch.setattr(method, "decomposed", lambda cam, batch: used.append(cam is both[0]) or decomposed(cam, batch))
+    for batch in list(training_batches(trainer.dataset, trainer.config, views=method.views))[:8]:
+        trainer.train_step(batch)
+        trainer.step += 1
+    assert used == [False] * 6 + [True] * 2
+
+
+def test_tocos_crops_are_cut_from_the_local_source_where_the_auxiliary_cam_is_undecided_or_background(tmp_path, random_clip):
+    method = start("toco", tmp_path).method
+    _, labels = labelled(method)
+    auxiliary = torch.zeros(2, 10, 48, 48)
+    auxiliary[:, 0, :, 20:], auxiliary[:, 0, :, 30:] = 0.5, 0.9
+    valid = torch.ones(2, 48, 48, dtype=torch.bool)
+    valid[:, :, :12] = False
+    rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+    batch = {
+        "labels": labels,
+        "valid": valid,
+        "seed": torch.tensor([1, 2]),
+        "source": torch.stack([rows, columns, rows]).expand(2, -1, -1, -1),
+    }
+    cut, flags = method.local_crops(auxiliary, batch)
+    assert cut.shape == (2, 4, 3, 16, 16) and flags.shape == (2, 6) and flags[:, :2].all()
+    for crop, positive in zip(cut.flatten(0, 1), flags[:, 2:].flatten()):
+        row, column = (crop[:2, 0, 0] + 8).int().tolist()
+        assert 8 <= row < 40 and 12 <= column < 30
+        shown = auxiliary[0, 0, :, column - 8 : column + 8] * valid[0, :, column - 8 : column + 8]
+        assert positive == (((shown > 0.25).float() + (shown >= 0.7).float()).mean() > 0.2)
+
+
+def test_secos_keys_are_its_queries_while_the_slow_copies_are_as_they_began_and_the_views_the_same(tmp_path, random_clip):
+    method = start("seco", tmp_path).method
+    images, labels = labelled(method)
+    second = torch.rand_like(images)
+    places = torch.tensor([[[8, 8], [20, 30], [40, 9]]]).expand(2, -1, -1)
+    with torch.no_grad():
+        output = method.model(images, second, method.cut(images, places), False)
+        keys = method.keys(output, {"main": images, "second": second, "source": images}, places)
+        torch.testing.assert_close(keys, output.projected.flatten(0, 1))
+        other = method.keys(output, {"main": images, "second": second, "source": second}, places).view(2, 5, -1)
+    assert (
+        torch.equal(other[:, :2], keys.view(2, 5, -1)[:, :2])
+        and not torch.isclose(other[:, 2:], keys.view(2, 5, -1)[:, 2:]).all()
+    )
+    torch.testing.assert_close(
+        output.projected[:, 3], method.model.projection(method.network.backbone(images[:, :, 12:28, 22:38]).cls)
+    )
+
+
 @each
 def test_heads_learn_ten_times_as_fast_as_the_backbone(name, tmp_path, random_clip):
     trainer = start(name, tmp_path)
