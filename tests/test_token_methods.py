@@ -204,7 +204,7 @@ def test_secos_keys_are_its_queries_while_the_slow_copies_are_as_they_began_and_
 def test_heads_learn_ten_times_as_fast_as_the_backbone(name, tmp_path, random_clip):
     trainer = start(name, tmp_path)
     slow, fast = trainer.optimizer.param_groups
-    assert fast["base_lr"] == pytest.approx(6e-4) and slow["base_lr"] == 6e-5 and slow["weight_decay"] == 0.01
+    assert fast["base_lr"] == pytest.approx(2e-3) and slow["base_lr"] == 2e-4 and slow["weight_decay"] == 0.01
     assert {*map(id, slow["params"])} == {*map(id, trainer.method.network.backbone.parameters())}
     assert {*map(id, slow["params"] + fast["params"])} == {*map(id, trainer.method.model.parameters())}
 
