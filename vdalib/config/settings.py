@@ -105,6 +105,19 @@ class ClipConfig(Section):
 
 
 @dataclass(frozen=True)
+class BackboneConfig(Section):
+    """The vision transformer that ToCo and SeCo train end to end."""
+
+    name: str = "clip"  # a plain ViT of timm, or "clip": it starts as the vision tower of section clip [R]
+    pretrained: str | None = None  # timm's tag or a weight file; None = random weights
+    auxiliary_block: Annotated[int, Range(at_most=-1)] = -3  # counted from the end; its tokens have a classifier of their own
+
+    def _check(self) -> None:
+        if self.name == "clip" and self.pretrained is not None:
+            raise ValueError("backbone.pretrained: with backbone.name 'clip' clip.pretrained says which weights; leave it null")
+
+
+@dataclass(frozen=True)
 class SegmenterConfig(Section):
     """Adapter and decoder [A] sec. 1."""
 
@@ -216,8 +229,11 @@ class InferenceConfig(Section):
     """Multi-scale, flip and DenseCRF (method.md sec. 9)."""
 
     size: Size | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
+    square: bool = False  # to size x size whatever the aspect, as in ToCo and SeCo [P]
     scales: tuple[Scale, ...] = (0.7, 1.0, 1.2, 1.5)
     flip: bool = True
+    over_mirrors: Literal["mean", "sum", "max"] = "mean"  # of the logits; a sum sharpens what DenseCRF is given
+    over_scales: Literal["mean", "sum", "max"] = "mean"
     crf_iterations: Steps = 10
     crf_pos_sigma: Positive = 1.0  # px
     crf_pos_weight: NonNegative = 3.0
@@ -228,6 +244,13 @@ class InferenceConfig(Section):
     def _check(self) -> None:
         if not self.scales:
             raise ValueError("inference.scales: expected at least one scale, for example [1.0]")
+        if self.square and self.size is None:
+            raise ValueError("inference.square: give the side as inference.size, for example 448")
+
+    @property
+    def fusion(self) -> dict[str, Any]:
+        """Size and way of putting views together, as `vdalib.inference.multi_scale_logits` takes them."""
+        return {name: getattr(self, name) for name in ("size", "square", "over_mirrors", "over_scales")}
 
 
 @dataclass(frozen=True)
@@ -242,6 +265,7 @@ class Config(Section):
     options: Section | None = None  # the method's own settings
     data: DataConfig = field(default_factory=DataConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
