@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -71,13 +72,36 @@ class ClipConfig(Section):
     affinity_blocks: Count = 6
     templates: tuple[str, ...] = ("a clean origami {}.",)
     background_prompts: tuple[str, ...] = ("sky", "water", "grass", "road", "room", "sand")
-    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words for its prompts [R]
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words, whose prompts are averaged [R]
+    prompt_words: dict[str, str] = field(default_factory=dict)  # class -> what stands for its name in its one prompt [P]
+    sentences: str | None = None  # a CSV file of sentences about the classes, or "builtin"; None = the prompts alone
+    attributes: Count = 112  # k-means centres of the sentences [P]
+    attribute_share: Annotated[float, Range(above=0, at_most=1)] = 0.9  # of the attributes, those most like a class [P]
+    enrichment_weight: NonNegative = 1.0
+    enrichment_temperature: Positive = 1.0  # of the softmax over attributes; 1 is [P], less is more selective [R]
+    sentence_template: str = (
+        "{name_prompt} {sentence}"  # what is embedded; name_prompt is the first template with the class's name
+    )
 
     def words(self, class_names: Sequence[str]) -> list[tuple[str, ...]]:
-        """What each class is called in its prompts: its name, underscores as spaces, and its synonyms."""
-        return [tuple(dict.fromkeys((name.replace("_", " "), *self.synonyms.get(name, ())))) for name in class_names]
+        """What each class is called in its prompts: its name, underscores as spaces, or its prompt words, and its synonyms.
+
+        Raises ValueError for words of a class that is none of `class_names`.
+        """
+        for setting in ("synonyms", "prompt_words"):
+            for name in getattr(self, setting):
+                if name not in class_names:
+                    near = difflib.get_close_matches(name, class_names, n=3, cutoff=0)
+                    raise ValueError(f"clip.{setting}: unknown class {name!r}; the nearest: {', '.join(near)}")
+        first = [self.prompt_words.get(name, name.replace("_", " ")) for name in class_names]
+        return [tuple(dict.fromkeys((word, *self.synonyms.get(name, ())))) for name, word in zip(class_names, first)]
 
     def _check(self) -> None:
+        braces = self.sentence_template.replace("{name_prompt}", "").replace("{sentence}", "", 1)
+        if "{sentence}" not in self.sentence_template or "{" in braces or "}" in braces:
+            raise ValueError(
+                f"clip.sentence_template: found {self.sentence_template!r}, expected {{sentence}} once and perhaps {{name_prompt}}"
+            )
         if not self.templates or not self.background_prompts:
             raise ValueError("clip.templates and clip.background_prompts: expected at least one of each")
         for template in self.templates:

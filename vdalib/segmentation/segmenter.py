@@ -119,14 +119,18 @@ class Segmenter(nn.Module):
             return SegmenterOutput(self.decoder(embedding), embedding)
 
 
-def patch_affinity(embedding: Tensor, sharpness: float = 3.0) -> Tensor:
+def patch_affinity(embedding: Tensor, sharpness: float = 3.0, raw: bool = False) -> Tensor:
     """(B, E, h, w) -> (B, N, N) in 0..1: sigmoid(sharpness * (cos - mean cos)) of patches, mean per image.
 
+    raw: sigmoid of the dot products as they are, neither normalised nor centred (WeCLIP); `sharpness` plays no part.
     At least single precision, also under autocast.
-    Source: [P] method.md Annex.
+    Source: [P] method.md Annex; peers/weclip.md sec. 5.
     """
     features = embedding.flatten(2)
     with torch.autocast(embedding.device.type, enabled=False):
-        features = F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=1)
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        if raw:
+            return torch.sigmoid(features.transpose(1, 2) @ features)
+        features = F.normalize(features, dim=1)
         cosines = features.transpose(1, 2) @ features
         return torch.sigmoid(sharpness * (cosines - cosines.mean((1, 2), keepdim=True)))
