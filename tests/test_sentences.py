@@ -90,9 +90,7 @@ def test_few_sentences_and_other_classes_names_are_warned_of(tmp_path):
     with pytest.warns(UserWarning, match=r"dining table \(1\): less than half the median of 4 sentences"):
         read_sentences(file(tmp_path, *many, "dining table,it has legs,"), NAMES)
     lines = ["dog,it chases buses,", "dog,it runs after a bus,", "bus,it has a dogleg,", "dining table,it stands in the middle,"]
-    with pytest.warns(
-        UserWarning, match="1 sentences name another class, first line 3: 'it runs after a bus.' of 'dog' names 'bus'"
-    ):
+    with pytest.warns(UserWarning, match="1 sentences name another class, first line 3: 'it runs after a bus.' of 'dog'"):
         read_sentences(file(tmp_path, *lines), NAMES)
 
 
@@ -151,9 +149,7 @@ def test_partworlds_statements_follow_from_its_tables():
 
 
 def test_data_sets_without_builtin_sentences_say_so():
-    with pytest.raises(
-        ValueError, match="clip.sentences: builtin ones are there for voc12 and partworld, found data.name 'coco14'"
-    ):
+    with pytest.raises(ValueError, match="clip.sentences: builtin ones are there for voc12 and partworld, found .* 'coco14'"):
         texts_of(config(data="coco14", sentences="builtin"), COCO_CLASSES)
 
 

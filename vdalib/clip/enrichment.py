@@ -17,8 +17,9 @@ SEED = 0  # of k-means [P]: the bank is a function of the sentences alone, whate
 class AttributeBank(nn.Module):
     """k-means centres of all classes' sentences; all of it are buffers, so that a checkpoint keeps it.
 
-    centres: (A, D), not normalised. members: (K, A) long, how many sentences of a class fell to a centre: which attributes classes
-    share. fingerprint: (32,) uint8, SHA-256 of the sentences; a state of other ones is refused with a ValueError.
+    centres: (A, D), not normalised.
+    members: (K, A) long, how many sentences of a class fell to a centre: which attributes classes share.
+    fingerprint: (32,) uint8, SHA-256 of the sentences; a state of other ones is refused with a ValueError.
 
     Source: [P] ExCEL; peers/excel.md sec. 2 and 13.
     """

@@ -31,7 +31,7 @@ class Sentence(NamedTuple):
 
 @dataclass(frozen=True)
 class Texts:
-    """What is embedded: n texts, the class of each, where each comes from, and the SHA-256 of the source as hexadecimal digits."""
+    """What is embedded: n texts, the class of each, where each comes from; the SHA-256 of their source, hexadecimal."""
 
     texts: tuple[str, ...]
     classes: tuple[int, ...]
@@ -71,12 +71,9 @@ def texts_of(config: Config, class_names: Sequence[str]) -> Texts | None:
                 f"write a file with the columns class,sentence, about {RECOMMENDED} sentences a class"
             )
         path = resources.files("vdalib.data") / "voc_sentences.csv"
-    sentences = read_sentences(path, class_names)
+    sentences, template = read_sentences(path, class_names), settings.templates[0]
     return Texts(
-        tuple(
-            whole_text(one.text, class_names[one.class_index], settings.templates[0], settings.sentence_template)
-            for one in sentences
-        ),
+        tuple(whole_text(one.text, class_names[one.class_index], template, settings.sentence_template) for one in sentences),
         tuple(one.class_index for one in sentences),
         tuple(f"{path} line {one.line}" for one in sentences),
         str(path),
@@ -141,14 +138,15 @@ def read_sentences(path: Path, class_names: Sequence[str]) -> list[Sentence]:
     header = [name.strip().lower() for name in header]
     if sorted(header) not in (sorted(_COLUMNS[:2]), sorted(_COLUMNS)):
         raise ValueError(
-            f"{path}: columns: found {','.join(header) or 'none'}, expected class,sentence and perhaps kind, separated by commas; "
-            "correct the first line"
+            f"{path}: columns: found {','.join(header) or 'none'}, expected class,sentence and perhaps kind, separated by commas"
+            "; correct the first line"
         )
     for line, row in rows:
         where = f"{path} line {line}"
         if len(row) != len(header):
             raise ValueError(
-                f"{where}: found {len(row)} fields, expected {len(header)} ({','.join(header)}); put a sentence with commas in quotes"
+                f"{where}: found {len(row)} fields, expected {len(header)} ({','.join(header)}); "
+                "put a sentence with commas in quotes"
             )
         values = dict(zip(header, map(str.strip, row)))
         name, words = values["class"].replace("_", " "), " ".join(values["sentence"].split())
@@ -193,8 +191,8 @@ def _warn_of_few(path: Path, index: dict[str, int], counts: Counter) -> None:
     median = statistics.median(counts.values())
     few = [f"{name} ({counts[place]})" for name, place in index.items() if counts[place] < median / 2]
     if few:
-        message = f"{path}: {', '.join(few)}: less than half the median of {median:g} sentences; write about {RECOMMENDED} for each class"
-        warnings.warn(message, stacklevel=2)
+        cure = f"write about {RECOMMENDED} for each class"
+        warnings.warn(f"{path}: {', '.join(few)}: less than half the median of {median:g} sentences; {cure}", stacklevel=2)
 
 
 def _warn_of_other_names(path: Path, index: dict[str, int], found: list[Sentence]) -> None:
@@ -203,7 +201,7 @@ def _warn_of_other_names(path: Path, index: dict[str, int], found: list[Sentence
     if named:
         (one, place), classes = named[0], [*index]
         message = (
-            f"{path}: {len(named)} sentences name another class, first line {one.line}: {one.text!r} of {classes[one.class_index]!r} "
-            f"names {classes[place]!r}; say what is seen of the class itself"
+            f"{path}: {len(named)} sentences name another class, first line {one.line}: {one.text!r} of "
+            f"{classes[one.class_index]!r} names {classes[place]!r}; say what is seen of the class itself"
         )
         warnings.warn(message, stacklevel=2)

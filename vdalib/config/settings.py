@@ -100,7 +100,8 @@ class ClipConfig(Section):
         braces = self.sentence_template.replace("{name_prompt}", "").replace("{sentence}", "", 1)
         if "{sentence}" not in self.sentence_template or "{" in braces or "}" in braces:
             raise ValueError(
-                f"clip.sentence_template: found {self.sentence_template!r}, expected {{sentence}} once and perhaps {{name_prompt}}"
+                f"clip.sentence_template: found {self.sentence_template!r}, "
+                "expected {sentence} once and perhaps {name_prompt} in it"
             )
         if not self.templates or not self.background_prompts:
             raise ValueError("clip.templates and clip.background_prompts: expected at least one of each")

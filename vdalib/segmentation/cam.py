@@ -71,10 +71,10 @@ def gradient_activation(
 ) -> Tensor:
     """Grad-CAM of every class in the label, from its text's share among the image's own classes and the background.
 
-    The target is log p_y, p = softmax(scale * cos(text, f)), f the image's pooled and projected last tokens; the layer is what the
-    last block's attention reads. d log p_y / d f points along t_y - sum_{k != y} q_k t_k, q the softmax over all texts but y, which
-    never vanishes, however sure CLIP is. One forward pass of the last block for all images, one backward pass for all classes:
-    the gradient of a shift that all patches of an image share is the sum of their gradients.
+    The target is log p_y, p = softmax(scale * cos(text, f)), f the image's pooled and projected last tokens; the layer is
+    what the last block's attention reads. d log p_y / d f points along t_y - sum_{k != y} q_k t_k, q the softmax over all
+    texts but y, which never vanishes, however sure CLIP is. One forward pass of the last block for all images, one backward
+    pass for all classes: the gradient of a shift that all patches of an image share is the sum of their gradients.
 
     visual: open_clip's VisionTransformer. tokens: (B, 1+N, C), as they enter its last block (`DenseFeatures.entering`).
     class_text: (K, D). background_text: (T, D), unit rows both. labels: (B, K) bool. scale: CLIP's logit scale, exponentiated.
@@ -103,7 +103,7 @@ def gradient_activation(
 
 
 def _away_from_others(scale, pooled, class_text, background_text, labels, order) -> Tensor:
-    """t_y - sum_{k != y} q_k t_k for class y = order[b, i] of every image, (n, B, D): d log p_y / d f but for a positive factor."""
+    """t_y - sum_{k != y} q_k t_k for y = order[b, i], (n, B, D): d log p_y / d f but for a positive factor."""
     texts = torch.cat([class_text, background_text]).to(pooled.dtype)  # (K+T, D)
     logits = scale * pooled @ texts.T  # (B, K+T)
     absent = F.pad(~labels, (0, len(background_text)))
@@ -128,7 +128,7 @@ def affinity_matrix(attention: Tensor, seg_affinity: Tensor | None = None, absol
     """Transition weights of the random walk between patches.
 
     attention: (A, B, N, N) >= 0, patch-to-patch attention of A blocks.
-    seg_affinity: (B, N, N) in 0..1, the adapter's patch affinity, by which the mean of the blocks of `gated_blocks` is multiplied.
+    seg_affinity: (B, N, N) in 0..1, the adapter's patch affinity; it multiplies the mean of the blocks of `gated_blocks`.
     absolute: see `gated_blocks`.
     -> (B, N, N), at least single precision.
 
