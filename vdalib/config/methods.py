@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from typing import Literal
 
-from vdalib.config.schema import Section, Share
+from vdalib.config.schema import Count, Section, Share
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,32 @@ class ClassMeanOptions(Section):
     weight: Share = 0.6  # of the mean in the query, beside the text; 0.6 is the best static alpha reported [N]
 
 
+@dataclass(frozen=True)
+class ExCELOptions(Section):
+    """Moments as shares of the schedule; defaults are the published ones for VOC (peers/excel.md sec. 3, 7 and 8)."""
+
+    learnable_from: Share = 14 / 30  # learnable calibration and the adapter's affinity in the walk; 0.3 for COCO
+    affinity_target: Literal["static", "current", "prediction"] = "prediction"  # whose labels the affinity loss takes
+    prediction_from: Share = 0.8  # with "prediction": from here on the decoder's own, current pseudo labels before
+    dense_layer: bool = False  # the adapter reads the statically calibrated path as well, which the code does by accident [R]
+
+
+@dataclass(frozen=True)
+class WeCLIPOptions(Section):
+    """Moments as shares of the schedule; defaults are the published ones for VOC (peers/weclip.md sec. 4, 5 and 9)."""
+
+    refinement_from: Share = 0.5  # the refinement module (RFM) [R]; refine.adapter_affinity: false leaves it out
+    plain_blocks: Count = 8  # last attention maps averaged before it
+    gated_blocks: Count = 6  # last attention maps that it chooses among; 10 for COCO
+    absolute: bool = False  # it compares absolute differences, as the paper's text has it, and not signed ones [R]
+    pool: Literal["patches", "cls"] = "patches"  # what Grad-CAM's score is read from; cls is [R]
+
+
 BUILT_IN: dict[str, tuple[str, type[Section]]] = {
     "vda": ("vdalib.methods.vda:VDA", NoOptions),
     "text": ("vdalib.methods.text:TextOnly", NoOptions),
+    "excel": ("vdalib.methods.excel:ExCEL", ExCELOptions),
+    "weclip": ("vdalib.methods.weclip:WeCLIP", WeCLIPOptions),
     "class_mean": ("vdalib.methods.class_mean:ClassMean", ClassMeanOptions),
 }
 

@@ -175,6 +175,7 @@ class RefineConfig(Section):
     background_cut: Annotated[float, Range(at_least=0.05, at_most=0.95)] = 0.5
     par_iterations: Steps = 20
     redundancy_removal: bool = False  # CLIP Surgery's, [P] annex
+    scale_with_cls: bool = False  # then seeds are min-max scaled over the class token as well, as ExCEL's code does; False is [R]
     ignore_margin: Share = 0.0  # a pixel whose winner leads by less becomes 255
 
 

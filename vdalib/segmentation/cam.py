@@ -77,7 +77,7 @@ def gradient_activation(
     pass for all classes: the gradient of a shift that all patches of an image share is the sum of their gradients.
 
     visual: open_clip's VisionTransformer. tokens: (B, 1+N, C), as they enter its last block (`DenseFeatures.entering`).
-    class_text: (K, D). background_text: (T, D), unit rows both. labels: (B, K) bool. scale: CLIP's logit scale, exponentiated.
+    class_text: (K, D), or (B, K, D) for each image its own. background_text: (T, D). Unit rows. labels: (B, K) bool. scale: CLIP's logit scale, exponentiated.
     grid: (h, w) with h * w = N; None = square. pool: "patches" [P], or "cls" [R], as CLIP was trained.
     -> (B, K, h, w) in 0..1, at least single precision; zero for absent classes and where no patch speaks for the class.
 
@@ -104,12 +104,14 @@ def gradient_activation(
 
 def _away_from_others(scale, pooled, class_text, background_text, labels, order) -> Tensor:
     """t_y - sum_{k != y} q_k t_k for y = order[b, i], (n, B, D): d log p_y / d f but for a positive factor."""
-    texts = torch.cat([class_text, background_text]).to(pooled.dtype)  # (K+T, D)
-    logits = scale * pooled @ texts.T  # (B, K+T)
+    batch = len(pooled)
+    texts = torch.cat([part.expand(batch, -1, -1) for part in (class_text, background_text)], dim=1).to(pooled.dtype)
+    logits = scale * (texts @ pooled[:, :, None]).squeeze(2)  # (B, K+T)
     absent = F.pad(~labels, (0, len(background_text)))
     logits = logits.masked_fill(absent, -torch.inf)[None].repeat(order.shape[1], 1, 1)  # (n, B, K+T)
     logits.scatter_(2, order.T[:, :, None], -torch.inf)  # y itself
-    return texts[order.T] - logits.softmax(2) @ texts
+    own = texts.gather(1, order[:, :, None].expand(-1, -1, texts.shape[2]))  # (B, n, D)
+    return (own - logits.softmax(2).transpose(0, 1) @ texts).transpose(0, 1)
 
 
 def _present_first(labels: Tensor) -> Tensor:

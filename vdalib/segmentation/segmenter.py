@@ -109,6 +109,11 @@ class Segmenter(nn.Module):
         return cls(adapter, Decoder(config.width, num_classes + 1, config.depth, config.heads))
 
     @property
+    def num_layers(self) -> int:
+        """How many of CLIP's layers it reads, from the first on."""
+        return len(self.adapter.projections)
+
+    @property
     def width(self) -> int:
         """E, channels of the embedding."""
         return self.adapter.compress.out_channels
@@ -139,7 +144,7 @@ class ClipSegmenter(nn.Module):
         """(B, 3, H, W) in 0..1 -> logits (B, K+1, h, w)."""
         with record_function("clip"):
             layers, grid = self.clip.encode_layers(images)
-        return self.trained(layers, grid).logits
+        return self.trained(layers[: self.trained.num_layers], grid).logits
 
 
 def patch_affinity(embedding: Tensor, sharpness: float = 3.0, raw: bool = False) -> Tensor:
