@@ -77,7 +77,9 @@ def test_texts_are_enriched_by_the_statements_of_the_world(tmp_path):
         kept = similarity.argsort(descending=True)[:37]
         expected = t + similarity[kept].softmax(0) @ texts.centres[kept]
         torch.testing.assert_close(found, expected / expected.norm())
-    torch.testing.assert_close(method.labeller.background_text, method.clip.text_prototypes(method.config.clip.background_prompts))
+    torch.testing.assert_close(
+        method.labeller.background_text, method.clip.text_prototypes(method.config.clip.background_prompts)
+    )
 
 
 def test_without_sentences_the_run_says_so_and_uses_plain_prompts(tmp_path):
@@ -230,24 +232,22 @@ def test_a_trained_run_opens_with_its_evidence(tmp_path):
     assert json.loads((run_dir / "checkpoints" / "step_0000009" / "manifest.json").read_text())
 
 
-def test_processes_would_share_the_losses(tmp_path):
-    """Halves of a batch with the counts of the whole add up to its losses, with the decoder's labels and with static ones."""
-    for target in ("prediction", "static"):
-        trainer = excel(tmp_path / target, {"options.affinity_target": target})
-        method, (images, labels, valid) = trainer.method, a_batch(trainer)
-        method.model.eval()
-        counts = []
+@pytest.mark.parametrize("target", ["prediction", "static"])
+def test_halves_of_a_batch_add_up_to_its_losses(target, tmp_path):
+    """As two processes have them, which divide by the counts of both."""
+    trainer = excel(tmp_path, {"options.affinity_target": target})
+    method, (images, labels, valid) = trainer.method, a_batch(trainer)
+    method.model.eval()
 
-        def noted(count, into=counts):
-            into.append(count)
-            return count
+    def terms(rows, total):
+        step = replace(moment(2), total=total)
+        return method.terms(method._look(images[rows], labels[rows], step, method.model, valid[rows]), step)
 
-        def part(rows, total):
-            step = replace(moment(2), total=total)
-            seen = method._look(images[rows], labels[rows], step, method.model, valid[rows])
-            return method.terms(seen, step)
-
-        whole = part(slice(0, 4), noted)
-        halves = [part(slice(n, n + 2), lambda _, left=iter([*counts]): next(left)) for n in (0, 2)]
-        for name, term in whole.items():
-            torch.testing.assert_close(halves[0][name] + halves[1][name], term)
+    counts = []
+    whole = terms(slice(0, 4), lambda count: counts.append(count) or count)
+    halves = []
+    for first in (0, 2):
+        waiting = iter(counts)
+        halves.append(terms(slice(first, first + 2), lambda _, waiting=waiting: next(waiting)))
+    for name, term in whole.items():
+        torch.testing.assert_close(halves[0][name] + halves[1][name], term)

@@ -45,7 +45,9 @@ class ExCEL(FrozenClipMethod):
         super().__init__(config, class_names, device)
         bank = AttributeBank.from_config(config, class_names, self.clip)
         if bank is None:
-            warnings.warn("clip.sentences: null, so ExCEL runs without its text enrichment; give a file of sentences", stacklevel=2)
+            warnings.warn(
+                "clip.sentences: null, so ExCEL runs without its text enrichment; give a file of sentences", stacklevel=2
+            )
         else:
             self.memory = bank.to(device)
             self.labeller.class_text = bank.enriched(self.labeller.class_text, config.clip)

@@ -18,9 +18,9 @@ from vdalib.training.step import Step
 class WeCLIP(FrozenClipMethod):
     """Stages: the mean of the last attention maps; the refinement module (RFM). peers/weclip.md.
 
-    The adapter reads all layers but the last, whose block belongs to Grad-CAM. `clip.calibration` is "none" in the published method,
-    `refine.adapter_affinity: false` leaves the refinement module out. The affinity that refines labels is taken without dropout
-    [R], the one that is trained with it.
+    The adapter reads all layers but the last, whose block belongs to Grad-CAM. `clip.calibration` is "none" in the published
+    method, `refine.adapter_affinity: false` leaves the refinement module out. The affinity that refines labels is taken
+    without dropout [R], the one that is trained with it.
     """
 
     Options = WeCLIPOptions
@@ -38,7 +38,9 @@ class WeCLIP(FrozenClipMethod):
     @classmethod
     def build_network(cls, config, class_names) -> ClipSegmenter:
         clip = FrozenCLIP.from_config(config.clip)
-        return ClipSegmenter(clip, Segmenter.from_config(config.segmenter, clip.num_layers - 1, clip.token_width, len(class_names)))
+        return ClipSegmenter(
+            clip, Segmenter.from_config(config.segmenter, clip.num_layers - 1, clip.token_width, len(class_names))
+        )
 
     @property
     def stage_ends(self) -> tuple[int, int]:

@@ -77,7 +77,8 @@ def gradient_activation(
     pass for all classes: the gradient of a shift that all patches of an image share is the sum of their gradients.
 
     visual: open_clip's VisionTransformer. tokens: (B, 1+N, C), as they enter its last block (`DenseFeatures.entering`).
-    class_text: (K, D), or (B, K, D) for each image its own. background_text: (T, D). Unit rows. labels: (B, K) bool. scale: CLIP's logit scale, exponentiated.
+    class_text: (K, D), or (B, K, D) for each image its own. background_text: (T, D). Unit rows. labels: (B, K) bool.
+    scale: CLIP's logit scale, exponentiated.
     grid: (h, w) with h * w = N; None = square. pool: "patches" [P], or "cls" [R], as CLIP was trained.
     -> (B, K, h, w) in 0..1, at least single precision; zero for absent classes and where no patch speaks for the class.
 
