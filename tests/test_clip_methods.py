@@ -14,8 +14,8 @@ from vdalib.data.voc import VOC_CLASSES, prepare_labels
 from vdalib.training.trainer import Trainer
 
 METHODS = {  # nine steps: a stage begins with step 3, and in ExCEL one with step 6
-    "excel": {"options.learnable_from": 1 / 3, "options.prediction_from": 2 / 3},
-    "weclip": {"options.refinement_from": 1 / 3},
+    "excel": {"schedule.adapter_joins": 1 / 3, "schedule.prediction_joins": 2 / 3},
+    "weclip": {"schedule.adapter_joins": 1 / 3},
 }
 each = pytest.mark.parametrize("name", METHODS)
 

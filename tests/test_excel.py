@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from small_runs import QUICK, rows, run, same, start, weights
 
+from vdalib.clip import FrozenCLIP
 from vdalib.clip.text import attribute_bank
 from vdalib.config import Config
 from vdalib.data.loader import training_batches
@@ -21,7 +22,7 @@ from vdalib.segmentation.segmenter import patch_affinity
 from vdalib.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("random_clip")
-CHANGES = {"options.learnable_from": 1 / 3, "options.prediction_from": 2 / 3}  # of nine steps: 3 and 6
+CHANGES = {"schedule.adapter_joins": 1 / 3, "schedule.prediction_joins": 2 / 3}  # of nine steps: 3 and 6
 TOTAL = QUICK["schedule.total_steps"]
 
 
@@ -57,35 +58,35 @@ def test_presets_state_the_published_settings():
     voc, coco = Config.from_preset("excel-voc12"), Config.from_preset("excel-coco14")
     for config in (voc, coco):
         assert (config.method, config.schedule.batch_size, config.schedule.learning_rate) == ("excel", 4, 1e-3)
-        assert config.schedule.decoder_lr_factor == 1 and config.refine.redundancy_removal and config.refine.random_walk
+        assert config.refine.redundancy_removal and config.refine.random_walk and config.clip.position_resize == "bilinear"
         assert (config.clip.calibration, config.clip.calibrated_blocks, config.clip.affinity_blocks) == ("learnable", 5, 6)
         assert config.clip.share_heads and config.clip.prompt_words["bird"] == "bird avian"
     assert (voc.clip.attributes, voc.refine.affinity_threshold, voc.schedule.lr_warmup) == (112, 0.79, 50)
     assert (coco.clip.attributes, coco.refine.affinity_threshold, coco.schedule.lr_warmup) == (224, 0.88, 200)
-    assert (voc.options.affinity_target, coco.options.affinity_target) == ("prediction", "current")
+    assert (voc.schedule.prediction_joins, coco.schedule.prediction_joins) == (0.8, None)
+    assert voc.options.affinity_target == coco.options.affinity_target == "current"
     assert voc.schedule.total_steps == 30_000 and coco.schedule.total_steps == 100_000
 
 
 def test_texts_are_enriched_by_the_statements_of_the_world(tmp_path):
     method = excel(tmp_path).method
-    plain, texts = method.clip.text_prototypes(CLASSES), method.memory
+    clip, texts = FrozenCLIP.from_config(method.config.clip), method.memory
+    plain = clip.text_prototypes(CLASSES)
     statements = [f"a clean origami {words}." for words in ("red dog", "dog", "dog tail")]
-    nearest = torch.cdist(method.clip.encode_text(statements), texts.centres).argmin(1)
+    nearest = torch.cdist(clip.encode_text(statements), texts.centres).argmin(1)
     assert (texts.members[CLASSES.index("dog"), nearest] > 0).all() and texts.centres.shape[0] == 41
     for t, found in zip(plain, method.labeller.class_text):
         similarity = texts.centres @ t
         kept = similarity.argsort(descending=True)[:37]
         expected = t + similarity[kept].softmax(0) @ texts.centres[kept]
         torch.testing.assert_close(found, expected / expected.norm())
-    torch.testing.assert_close(
-        method.labeller.background_text, method.clip.text_prototypes(method.config.clip.background_prompts)
-    )
+    torch.testing.assert_close(method.labeller.background_text, clip.text_prototypes(method.config.clip.background_prompts))
 
 
 def test_without_sentences_the_run_says_so_and_uses_plain_prompts(tmp_path):
     with pytest.warns(UserWarning, match="clip.sentences: null, so ExCEL runs without its text enrichment"):
         method = excel(tmp_path, {"clip.sentences": None}).method
-    assert torch.equal(method.labeller.class_text, method.clip.text_prototypes(CLASSES))
+    assert torch.equal(method.labeller.class_text, FrozenCLIP.from_config(method.config.clip).text_prototypes(CLASSES))
     assert not [*method.memory.state_dict()]
 
 
@@ -137,28 +138,20 @@ def looked_at_refined(seen, walk, config):
     return min_max(refine_cam(seen.seeds, walk, seen.labels, config.refine.affinity_threshold))
 
 
-def test_the_affinity_loss_takes_the_labels_it_is_told_to(tmp_path):
-    targets = {}
-    for target in ("static", "current", "prediction"):
-        trainer = excel(tmp_path / target, {"options.affinity_target": target})
-        trainer.method.model.eval()
-        for stage in range(3):
-            seen = looked_at(trainer, stage)
-            targets[target, stage] = (trainer.method.affinity_labels(seen), seen)
-    first = targets["current", 0][1].pseudo_label
-    for stage in (0, 1, 2):
-        labels, seen = targets["static", stage]
-        assert torch.equal(labels, first)
-        labels, seen = targets["current", stage]
-        assert torch.equal(labels, seen.pseudo_label)
-    for stage in (0, 1):
-        labels, seen = targets["prediction", stage]
-        assert torch.equal(labels, seen.pseudo_label)
-    labels, seen = targets["prediction", 2]
-    largest = F.interpolate(seen.logits, labels.shape[-2:], mode="bilinear", align_corners=False).argmax(1)
-    assert torch.equal(labels[seen.valid], largest[seen.valid]) and (labels[~seen.valid] == 255).all()
-    assert not torch.equal(labels, seen.pseudo_label)
-    assert not torch.equal(targets["current", 1][1].pseudo_label, first)
+@pytest.mark.parametrize("target", ["static", "current"])
+@pytest.mark.parametrize("joins", [None, 2 / 3])
+def test_the_affinity_loss_takes_the_labels_it_is_told_to(tmp_path, target, joins):
+    trainer = excel(tmp_path, {"options.affinity_target": target, "schedule.prediction_joins": joins})
+    trainer.method.model.eval()
+    seen = [looked_at(trainer, stage) for stage in range(3)]
+    logits = [F.interpolate(each.logits, each.images.shape[-2:], mode="bilinear", align_corners=False) for each in seen]
+    first, second, third = (trainer.method.affinity_labels(*pair) for pair in zip(seen, logits))
+    static, current = seen[0].pseudo_label, seen[1].pseudo_label
+    predicted = logits[2].argmax(1).masked_fill(~seen[2].valid, 255)
+    assert not torch.equal(static, current) and not torch.equal(current, predicted)
+    assert torch.equal(first, static)
+    assert torch.equal(second, static if target == "static" else current)
+    assert torch.equal(third, second if joins is None else predicted)
 
 
 def test_every_stage_of_a_run_and_what_it_logs(tmp_path):
@@ -193,7 +186,7 @@ def test_a_changed_file_of_sentences_is_refused_and_inference_needs_none(tmp_pat
     path.write_text("\n".join(lines))
     changes["clip.sentences"] = str(path)
     trainer = run(tmp_path / "run", changes, until=2, preset="excel-smoke")
-    embedded = trainer.method.clip.encode_text([line.split(",")[1] + "." for line in lines[1:]])
+    embedded = FrozenCLIP.from_config(trainer.config.clip).encode_text([line.split(",")[1] + "." for line in lines[1:]])
     torch.testing.assert_close(trainer.method.memory.centres, attribute_bank(embedded, 12))
     kept = weights(tmp_path / "run", "memory")
     assert set(kept) == {"centres", "members", "seed", "fingerprint"} and kept["centres"].shape == (12, 16)
@@ -232,10 +225,10 @@ def test_a_trained_run_opens_with_its_evidence(tmp_path):
     assert json.loads((run_dir / "checkpoints" / "step_0000009" / "manifest.json").read_text())
 
 
-@pytest.mark.parametrize("target", ["prediction", "static"])
-def test_halves_of_a_batch_add_up_to_its_losses(target, tmp_path):
+@pytest.mark.parametrize(("target", "joins"), [("static", None), ("current", 2 / 3)])
+def test_halves_of_a_batch_add_up_to_its_losses(target, joins, tmp_path):
     """As two processes have them, which divide by the counts of both."""
-    trainer = excel(tmp_path, {"options.affinity_target": target})
+    trainer = excel(tmp_path, {"options.affinity_target": target, "schedule.prediction_joins": joins})
     method, (images, labels, valid) = trainer.method, a_batch(trainer)
     method.model.eval()
 

@@ -16,7 +16,7 @@ from vdalib.segmentation.segmenter import patch_affinity
 from vdalib.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("random_clip")
-CHANGES = {"options.refinement_from": 1 / 3}
+CHANGES = {"schedule.adapter_joins": 1 / 3}
 TOTAL = QUICK["schedule.total_steps"]
 
 
@@ -44,7 +44,8 @@ def test_presets_state_the_published_settings():
     voc, coco = Config.from_preset("weclip-voc12"), Config.from_preset("weclip-coco14")
     for config in (voc, coco):
         assert (config.method, config.clip.calibration, config.schedule.batch_size) == ("weclip", "none", 4)
-        assert (config.schedule.learning_rate, config.schedule.decoder_lr_factor, config.schedule.lr_warmup) == (2e-3, 1, 50)
+        assert (config.schedule.learning_rate, config.schedule.lr_warmup) == (2e-3, 50)
+        assert config.clip.position_resize == "bilinear" and config.schedule.adapter_joins == 0.5
         assert config.inference.scales == (1.0, 0.75) and config.options.plain_blocks == 8 and not config.options.absolute
         assert config.inference.crf_bilateral_sigma_rgb == 5 and config.refine.par_iterations == 20
     assert (voc.options.gated_blocks, coco.options.gated_blocks) == (6, 10)

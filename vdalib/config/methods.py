@@ -18,24 +18,27 @@ class NoOptions(Section):
 class ClassMeanOptions(Section):
     """The running class mean as a query, the control of every mixture."""
 
+    centres: Count = 1  # of k-means; the nearest to the image's prototype is used
     weight: Share = 0.6  # of the mean in the query, beside the text; 0.6 is the best static alpha reported [N]
 
 
 @dataclass(frozen=True)
 class ExCELOptions(Section):
-    """Moments as shares of the schedule; defaults are the published ones for VOC (peers/excel.md sec. 3, 7 and 8)."""
+    """The moments are `schedule.adapter_joins` and `schedule.prediction_joins` (peers/excel.md sec. 3, 7 and 8)."""
 
-    learnable_from: Share = 14 / 30  # learnable calibration and the adapter's affinity in the walk; 0.3 for COCO
-    affinity_target: Literal["static", "current", "prediction"] = "prediction"  # whose labels the affinity loss takes
-    prediction_from: Share = 0.8  # with "prediction": from here on the decoder's own, current pseudo labels before
+    # Whose pseudo labels the affinity loss takes until `schedule.prediction_joins`: of static CAMs (the paper) or the
+    # current ones (the code) [P].
+    affinity_target: Literal["static", "current"] = "current"
     dense_layer: bool = False  # the adapter reads the statically calibrated path as well, which the code does by accident [R]
 
 
 @dataclass(frozen=True)
 class WeCLIPOptions(Section):
-    """Moments as shares of the schedule; defaults are the published ones for VOC (peers/weclip.md sec. 4, 5 and 9)."""
+    """The refinement module (RFM) begins at `schedule.adapter_joins`; `refine.adapter_affinity: false` leaves it out.
 
-    refinement_from: Share = 0.5  # the refinement module (RFM) [R]; refine.adapter_affinity: false leaves it out
+    Defaults are the published ones for VOC (peers/weclip.md sec. 4 and 5).
+    """
+
     plain_blocks: Count = 8  # last attention maps averaged before it
     gated_blocks: Count = 6  # last attention maps that it chooses among; 10 for COCO
     absolute: bool = False  # it compares absolute differences, as the paper's text has it, and not signed ones [R]

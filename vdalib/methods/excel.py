@@ -14,7 +14,6 @@ from vdalib.clip.dense import Embed
 from vdalib.clip.enrichment import AttributeBank
 from vdalib.config.methods import ExCELOptions
 from vdalib.methods.frozen_clip import ClipEvidence, FrozenClipMethod
-from vdalib.segmentation.losses import IGNORE
 from vdalib.segmentation.segmenter import ClipSegmenter, Segmenter
 from vdalib.training.devices import autocast
 from vdalib.training.step import Step
@@ -41,16 +40,15 @@ class ExCEL(FrozenClipMethod):
     Options = ExCELOptions
     stages = ("static", "learnable", "prediction")
 
-    def __init__(self, config, class_names, device):
-        super().__init__(config, class_names, device)
-        bank = AttributeBank.from_config(config, class_names, self.clip)
+    def read_texts(self) -> None:
+        bank = AttributeBank.from_config(self.config, self.class_names, self.clip)
         if bank is None:
             warnings.warn(
                 "clip.sentences: null, so ExCEL runs without its text enrichment; give a file of sentences", stacklevel=2
             )
         else:
-            self.memory = bank.to(device)
-            self.labeller.class_text = bank.enriched(self.labeller.class_text, config.clip)
+            self.memory = bank.to(self.device)
+            self.labeller.class_text = bank.enriched(self.labeller.class_text, self.config.clip)
 
     @classmethod
     def build_network(cls, config, class_names) -> ClipSegmenter:
@@ -61,38 +59,34 @@ class ExCEL(FrozenClipMethod):
         return DenseLayerSegmenter(clip, segmenter)
 
     @property
-    def stage_ends(self) -> tuple[int, ...]:
-        options, total = self.config.options, self.config.schedule.total_steps
-        joins = round(options.learnable_from * total)
-        predicts = round(options.prediction_from * total) if options.affinity_target == "prediction" else total
-        return joins, max(joins, predicts), total
+    def stage_ends(self) -> tuple[int, int, int]:
+        schedule = self.config.schedule
+        joins = schedule.first_step(schedule.adapter_joins)
+        late = 1.0 if schedule.prediction_joins is None else schedule.prediction_joins
+        return joins, max(joins, schedule.first_step(late)), schedule.total_steps
 
     def features(self, images: Tensor, step: Step) -> DenseFeatures:
-        joined = step.stage > 0
         if not self.config.options.dense_layer:
-            return self._encode(images, self.frozen_embedding if joined else None)
+            return super().features(images, step)
         features = self._encode(images)
         layers = (*features.layers, features.dense)
-        if joined:
+        if self.adapter_joined(step):
             features = self._encode(images, lambda _, grid: self.frozen_embedding(layers, grid))
         return replace(features, layers=layers)
 
     def _encode(self, images: Tensor, embed: Embed | None = None) -> DenseFeatures:
         return self.clip.encode_image(images, attention=self.config.refine.random_walk, embed=embed)
 
-    def affinity_labels(self, seen: ClipEvidence) -> Tensor:
-        target = self.config.options.affinity_target
-        if target == "prediction" and seen.step.stage == 2:
-            prediction = seen.prediction
-            return prediction if seen.valid is None else prediction.masked_fill(~seen.valid, IGNORE)
-        if target == "static" and seen.step.stage > 0:
+    def affinity_labels(self, seen: ClipEvidence, logits: Tensor) -> Tensor:
+        static = self.config.options.affinity_target == "static" and self.adapter_joined(seen.step)
+        if static and not self.prediction_joined(seen.step):
             return self._static(seen).pseudo_label
-        return seen.pseudo_label
+        return super().affinity_labels(seen, logits)
 
     @torch.no_grad()
     def _static(self, seen: ClipEvidence) -> ClipEvidence:
         """The same images as the first stage sees them."""
-        step = replace(seen.step, stage=0)
+        step = replace(seen.step, number=0, stage=0)
         with autocast(self.device, self.config.precision):
             features = self.features(seen.images, step)
         return ClipEvidence(self, seen.images, seen.labels, features, seen.output, step, seen.valid)

@@ -96,8 +96,8 @@ class ClipEvidence(Evidence):
 class FrozenClipMethod(Method):
     """A segmenter on a frozen CLIP, taught by the pseudo labels of its queries; by itself the queries are the text prototypes.
 
-    What a method of one's own may say otherwise: `features`, `queries`, or `activation`, `seeds` and `refined`, `affinity` and
-    `affinity_labels`, or `terms` (the losses), `after_step`.
+    What a method of one's own may say otherwise: `read_texts`, `features`, `queries`, or `activation`, `seeds` and `refined`,
+    `affinity` and `affinity_labels`, or `terms` (the losses), `after_step`.
 
     clip, labeller: the frozen CLIP; text prototypes, and from queries to pseudo labels.
     assembler:      where queries are assembled from a mixture, else None.
@@ -110,6 +110,8 @@ class FrozenClipMethod(Method):
         super().__init__(config, class_names, device)
         self.clip: FrozenCLIP = self.network.clip
         self.labeller = PseudoLabeller(self.clip, class_names, config)
+        self.read_texts()
+        self.clip.drop_text()
         self.loss_weights = {"affinity": config.schedule.affinity_weight}
 
     @classmethod
@@ -126,9 +128,13 @@ class FrozenClipMethod(Method):
 
     # what a method may say otherwise
 
+    def read_texts(self) -> None:
+        """What else wants the text tower, before it is freed."""
+
     def features(self, images: Tensor, step: Step) -> DenseFeatures:
         """What CLIP sees in images, as it is calibrated at this step."""
-        return self.clip.encode_image(images, attention=self.config.refine.random_walk, embed=self.frozen_embedding)
+        embed = self.frozen_embedding if self.adapter_joined(step) else None
+        return self.clip.encode_image(images, attention=self.config.refine.random_walk, embed=embed)
 
     def queries(self, seen: ClipEvidence) -> Tensor:
         """(B, K, D), of any length."""
@@ -143,8 +149,9 @@ class FrozenClipMethod(Method):
         return seen.seeds_of(seen.queries)
 
     def refined(self, seen: ClipEvidence, seeds: Tensor) -> Tensor:
-        """Seeds after the random walk, with the adapter's own affinity from stage 2 on."""
-        return self.labeller.refined(seen.features, seeds, seen.labels, seen.embedding if seen.step.stage > 0 else None)
+        """Seeds after the random walk, with the adapter's own affinity once it has joined."""
+        embedding = seen.embedding if self.adapter_joined(seen.step) else None
+        return self.labeller.refined(seen.features, seeds, seen.labels, embedding)
 
     def output(self, model, features: DenseFeatures, step: Step) -> SegmenterOutput:
         """What the model, wrapped or not, makes of CLIP's layers."""
@@ -154,20 +161,36 @@ class FrozenClipMethod(Method):
         """How alike patches are to the adapter, (B, E, h, w) -> (B, N, N) in 0..1."""
         return patch_affinity(embedding)
 
-    def affinity_labels(self, seen: ClipEvidence) -> Tensor:
-        """The label map (B, H, W) that says which patches should be alike."""
-        return seen.pseudo_label
+    def affinity_labels(self, seen: ClipEvidence, logits: Tensor) -> Tensor:
+        """Which patches should be alike, label maps (B, H, W): the pseudo labels, late in the schedule the prediction [P].
+
+        logits: the decoder's, (B, K+1, H, W).
+        """
+        if not self.prediction_joined(seen.step):
+            return seen.pseudo_label
+        predicted = logits.max(1).indices
+        return predicted if seen.valid is None else predicted.masked_fill(~seen.valid, cam.VOID)
 
     def terms(self, seen: ClipEvidence, step: Step) -> dict[str, Tensor]:
         """The losses of a step: cross entropy with the pseudo labels, and affinity between patches."""
         target = seen.pseudo_label
         with record_function("losses"):
             logits = F.interpolate(seen.logits, target.shape[-2:], mode="bilinear", align_corners=False)
-            at_grid = F.interpolate(self.affinity_labels(seen)[:, None].float(), seen.features.grid, mode="nearest")[:, 0].long()
+            alike = self.affinity_labels(seen, logits.detach())
+            at_grid = F.interpolate(alike[:, None].float(), seen.features.grid, mode="nearest")[:, 0].long()
             return {
                 "segmentation": segmentation_loss(logits, target, self.config.schedule.background_weight, step.total),
                 "affinity": affinity_loss(self.affinity(seen.embedding), at_grid, total=step.total),
             }
+
+    def adapter_joined(self, step: Step) -> bool:
+        """Whether the adapter has learnt enough to calibrate CLIP's features and to steer the random walk [P]."""
+        return step.share >= self.config.schedule.adapter_joins
+
+    def prediction_joined(self, step: Step) -> bool:
+        """Whether the affinity loss takes its labels from the decoder's prediction [P]."""
+        joins = self.config.schedule.prediction_joins
+        return joins is not None and step.share >= joins
 
     # what trainer and evaluation ask
 

@@ -44,8 +44,8 @@ class WeCLIP(FrozenClipMethod):
 
     @property
     def stage_ends(self) -> tuple[int, int]:
-        total = self.config.schedule.total_steps
-        return round(self.config.options.refinement_from * total), total
+        schedule = self.config.schedule
+        return schedule.first_step(schedule.adapter_joins), schedule.total_steps
 
     def output(self, model, features: DenseFeatures, step: Step) -> SegmenterOutput:
         return model(features.layers[:-1], features.grid)
@@ -73,7 +73,7 @@ class WeCLIP(FrozenClipMethod):
         options, settings = self.config.options, self.config.refine
         if not settings.random_walk:
             return seeds
-        if seen.step.stage > 0 and settings.adapter_affinity:
+        if self.adapter_joined(seen.step) and settings.adapter_affinity:
             with autocast(self.device, self.config.precision):
                 embedding = self.frozen_embedding(seen.features.layers, seen.features.grid)
             maps = seen.features.attention[-options.gated_blocks :]
