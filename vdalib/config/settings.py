@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,13 +91,37 @@ class ClipConfig(Section):
     position_resize: Literal["bicubic", "bilinear"] = "bicubic"  # to another grid: bicubic is open_clip's [R], bilinear [P]
     templates: tuple[str, ...] = ("a clean origami {}.",)
     background_prompts: tuple[str, ...] = ("sky", "water", "grass", "road", "room", "sand")
-    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words for its prompts [R]
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words, whose prompts are averaged [R]
+    prompt_words: dict[str, str] = field(default_factory=dict)  # class -> what stands for its name in its one prompt [P]
+    sentences: str | None = None  # a CSV file of sentences about the classes, or "builtin"; None = the prompts alone
+    attributes: Count = 112  # k-means centres of the sentences [P]
+    attribute_share: Annotated[float, Range(above=0, at_most=1)] = 0.9  # of the attributes, those most like a class [P]
+    enrichment_weight: NonNegative = 1.0
+    enrichment_temperature: Positive = 1.0  # of the softmax over attributes; 1 is [P], less is more selective [R]
+    sentence_template: str = (
+        "{name_prompt} {sentence}"  # what is embedded; name_prompt is the first template with the class's name
+    )
 
     def words(self, class_names: Sequence[str]) -> list[tuple[str, ...]]:
-        """What each class is called in its prompts: its name in separate words, and its synonyms."""
-        return [tuple(dict.fromkeys((in_words(name), *self.synonyms.get(name, ())))) for name in class_names]
+        """What each class is called in its prompts: its name in separate words, or its prompt words, and its synonyms.
+
+        Raises ValueError for words of a class that is none of `class_names`.
+        """
+        for setting in ("synonyms", "prompt_words"):
+            for name in getattr(self, setting):
+                if name not in class_names:
+                    near = difflib.get_close_matches(name, class_names, n=3, cutoff=0)
+                    raise ValueError(f"clip.{setting}: unknown class {name!r}; the nearest: {', '.join(near)}")
+        first = [self.prompt_words.get(name, in_words(name)) for name in class_names]
+        return [tuple(dict.fromkeys((word, *self.synonyms.get(name, ())))) for name, word in zip(class_names, first)]
 
     def _check(self) -> None:
+        braces = self.sentence_template.replace("{name_prompt}", "").replace("{sentence}", "", 1)
+        if "{sentence}" not in self.sentence_template or "{" in braces or "}" in braces:
+            raise ValueError(
+                f"clip.sentence_template: found {self.sentence_template!r}, "
+                "expected {sentence} once and perhaps {name_prompt} in it"
+            )
         if not self.templates or not self.background_prompts:
             raise ValueError("clip.templates and clip.background_prompts: expected at least one of each")
         for template in self.templates:
@@ -186,6 +211,7 @@ class RefineConfig(Section):
     background_cut: Annotated[float, Range(at_least=0.05, at_most=0.95)] = 0.5
     par_iterations: Steps = 20
     redundancy_removal: bool = False  # CLIP Surgery's, [P] annex
+    scale_with_cls: bool = False  # then seeds are min-max scaled over the class token as well, as ExCEL's code does; False is [R]
     ignore_margin: Share = 0.0  # a pixel whose winner leads by less becomes 255
 
 
@@ -209,6 +235,11 @@ class ScheduleConfig(Section):
     prediction_joins: Share | None = None
     checkpoint_every: Count = 1000
     keep: Count = 2  # newest checkpoints that stay, beside those at the ends of stages
+
+    def first_step(self, share: float) -> int:
+        """The first step before which at least this share of the schedule is over: `Step.share` >= share from there on."""
+        step = int(share * self.total_steps)
+        return step + (step / self.total_steps < share)
 
     @property
     def stage_ends(self) -> tuple[int, int, int]:
