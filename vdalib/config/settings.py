@@ -23,6 +23,7 @@ from vdalib.config.schema import (
     Share,
     Steps,
     build,
+    did_you_mean,
     merged,
     nested,
     plain,
@@ -252,6 +253,12 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir() if file.name.endswith(".yaml")))
 
 
+def preset_comment(name: str) -> str:
+    """What a packaged preset is for: the comment in its first line."""
+    text = (_PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
+    return text.partition("\n")[0].lstrip("# ")
+
+
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     """Command-line words as overrides, values read as YAML.
 
@@ -263,7 +270,10 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
         key, equals, value = argument.partition("=")
         if not key or not equals:
             raise ValueError(f"override {argument!r}: expected KEY=VALUE, for example schedule.batch_size=8")
-        overrides[key] = yaml.safe_load(value)
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{key}: {value!r} is not valid YAML: {' '.join(str(error).split())}") from None
     return overrides
 
 
@@ -277,7 +287,7 @@ def _read(source: str | Path) -> dict[str, Any]:
     elif Path(source).is_file():
         text, name = Path(source).read_text(encoding="utf-8"), Path(source).stem
     else:
-        raise FileNotFoundError(f"{source!s}: neither a YAML file nor a preset (known: {', '.join(preset_names())})")
+        raise FileNotFoundError(f"{source!s}: neither a YAML file nor a preset ({did_you_mean(str(source), preset_names())})")
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
