@@ -38,8 +38,9 @@ def test_a_step_of_every_stage_and_a_prediction(name, small, tmp_path):
     patch = vision["patch_size"]
     clip = {"clip.model": name, "clip.pretrained": None, "data.crop": 3 * patch, "mixture.batch_size": 2}
     trainer = start(tmp_path, ONE_OF_EACH | clip)
-    assert (trainer.clip.patch_size, trainer.clip.num_layers, trainer.clip.token_width) == (patch, 6, vision["width"])
-    gelu = type(trainer.clip.model.visual.transformer.resblocks[0].mlp.gelu).__name__
+    clip = trainer.method.clip
+    assert (clip.patch_size, clip.num_layers, clip.token_width) == (patch, 6, vision["width"])
+    gelu = type(clip.model.visual.transformer.resblocks[0].mlp.gelu).__name__
     assert gelu == ("QuickGELU" if name.endswith("quickgelu") else "GELU")
     trainer.fit()
     found = rows(tmp_path)

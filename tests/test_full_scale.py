@@ -29,9 +29,9 @@ def test_voc12_runs_a_step_of_every_stage_at_full_size(tmp_path):
     }
     trainer = Trainer(Config.from_preset("voc12", overrides), tmp_path / "run")
     assert (trainer.config.data.crop, trainer.config.schedule.batch_size) == (320, 4)
-    assert (trainer.clip.dim, trainer.clip.num_layers, trainer.clip.patch_size) == (512, 12, 16)
-    assert trainer.segmenter.decoder.classify.out_features == 21
-    trainer.segmenter.decoder.classify.bias.data[0] -= 10  # no background at first: every class has a prototype
+    assert (trainer.method.clip.dim, trainer.method.clip.num_layers, trainer.method.clip.patch_size) == (512, 12, 16)
+    assert trainer.method.segmenter.decoder.classify.out_features == 21
+    trainer.method.segmenter.decoder.classify.bias.data[0] -= 10  # no background at first: every class has a prototype
     trainer.fit()
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["stage"] for row in rows] == [0, 1, 2]

@@ -33,7 +33,7 @@ QUICK = {
 
 def train(run_dir, **changes):
     trainer = Trainer(Config.from_preset("partworld-smoke", QUICK | changes), run_dir)
-    trainer.segmenter.decoder.classify.bias.data[0] -= 10  # so that there are prototypes from step 0 on
+    trainer.method.segmenter.decoder.classify.bias.data[0] -= 10  # so that there are prototypes from step 0 on
     trainer.fit()
     return run_dir
 
@@ -66,7 +66,11 @@ def test_evaluate_run_gives_every_number_in_percent(run_dir, run):
     for seen, labels, mask in one_by_one(run):
         curves["text_seed_miou"].update(class_activation(seen.features.patches, text, labels), labels, mask)
         prototypes = run.labeller.prototypes(seen.features, seen.logits, labels)
-        queries = run.labeller.queries(prototypes, run.assembler)
+        queries = run.labeller.class_text.repeat(len(labels), 1, 1)
+        image, classes = prototypes.reliable.nonzero(as_tuple=True)
+        queries[image, classes] = run.assembler.query(
+            prototypes.prototypes[image, classes], classes, run.labeller.class_text
+        ).query
         own = class_activation(seen.features.patches, queries, labels)
         curves["seed_miou"].update(own, labels, mask)
         walked = run.labeller.refined(seen.features, own, labels, seen.embedding)
@@ -127,7 +131,7 @@ def test_a_run_on_random_clip_weights_finds_the_same_ones_again(tmp_path):
     trainer = Trainer(Config.from_preset("partworld-smoke", QUICK | {"clip.pretrained": None}), tmp_path)
     trainer.fit(until=2)
     again = Run.load(tmp_path).clip.state_dict()
-    assert all(torch.equal(value, again[name]) for name, value in trainer.clip.state_dict().items())
+    assert all(torch.equal(value, again[name]) for name, value in trainer.method.clip.state_dict().items())
 
 
 def test_overrides_reach_data_and_inference(run_dir):

@@ -96,8 +96,9 @@ def test_sample_is_what_training_may_see():
 
 
 def test_class_and_part_tables():
-    assert CLASSES == PartWorld.class_names == (
-        "aeroplane", "bird", "boat", "bottle", "bus", "car", "cat", "dog", "horse", "person")
+    assert (
+        CLASSES == PartWorld.class_names == ("aeroplane", "bird", "boat", "bottle", "bus", "car", "cat", "dog", "horse", "person")
+    )
     count = Counter(name for name, _ in PARTS)
     assert set(count) == set(CLASSES) and all(3 <= n <= 5 for n in count.values())
     assert len(set(PARTS)) == len(PARTS)
@@ -185,8 +186,11 @@ def test_factors_are_complete_and_agree_with_the_masks(world):
             rows, columns = np.nonzero(mine)
             assert thing.visible_area == mine.sum() >= 60
             assert thing.bbox == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-            area = {part: (mine & (drawn.part_mask == p + 1)).sum()
-                    for p, (name, part) in enumerate(PARTS) if name == thing.class_name}
+            area = {
+                part: (mine & (drawn.part_mask == p + 1)).sum()
+                for p, (name, part) in enumerate(PARTS)
+                if name == thing.class_name
+            }
             assert thing.parts == {part for part, pixels in area.items() if pixels >= 8}
             assert set(thing.part_colours) >= thing.parts
             assert set(thing.part_colours.values()) <= {thing.main_colour, thing.second_colour} <= set(COLOURS)

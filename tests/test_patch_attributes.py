@@ -13,7 +13,7 @@ from vdalib.attributes.mixture import HierarchicalGMM
 from vdalib.config import Config
 from vdalib.data.partworld import PartWorld
 from vdalib.evaluation.run import Run
-from vdalib.training.trainer import VisualMixture
+from vdalib.methods.vda import VisualMixture
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 PATCHES = {"mixture.patch_attributes": 3, "mixture.attributes": 3, "schedule.checkpoint_every": 4}
@@ -75,8 +75,8 @@ def test_attributes_start_at_the_clusters_of_the_first_patches():
 
 def test_patches_change_the_mixture_from_stage_3_on_and_its_first_two_stages_not(with_patches, tmp_path):
     plain = run(tmp_path, PATCHES | {"mixture.patch_attributes": 0}).run_dir
-    without = weights(plain, "mixture")
-    assert {"gmm.early", "gmm.num_early"} == weights(with_patches, "mixture").keys() - without.keys()
+    without = weights(plain, "memory")
+    assert {"mixture.gmm.early", "mixture.gmm.num_early"} == weights(with_patches, "memory").keys() - without.keys()
     for step, equal in ((4, True), (6, True), (9, False)):
         ours, theirs = (Run.load(folder, step).mixture.state_dict() for folder in (with_patches, plain))
         assert same({key: ours[key] for key in theirs}, theirs) == equal, step

@@ -65,7 +65,7 @@ def test_every_image_is_evaluated_once_and_the_numbers_are_those_of_one_process(
 
 def test_one_process_writes(shared):
     written = sorted(path.name for path in (shared[0] / "run_1").rglob("*") if path.is_file())
-    assert {*written} == {"random_states_1.pkl"}  # accelerate's, which every process has of its own
+    assert not written
     assert not list((shared[0] / "run_0").rglob("*.partial*"))
 
 
@@ -74,7 +74,7 @@ def test_one_process_opens_the_checkpoint_of_two(alone, shared):
     trainer = Trainer(Config.from_preset(source / "config.yaml"), source)
     assert trainer.step == 32
     for name, values in load_file(alone / "segmenter.safetensors").items():
-        torch.testing.assert_close(trainer.segmenter.state_dict()[name], values, atol=1e-3, rtol=0)
+        torch.testing.assert_close(trainer.method.segmenter.state_dict()[name], values, atol=1e-3, rtol=0)
 
 
 @pytest.mark.usefixtures("random_clip")
@@ -82,7 +82,8 @@ def test_trainers_of_different_precision_share_a_process(tmp_path):
     both = {precision: start(tmp_path / precision, ONE_OF_EACH | {"precision": precision}) for precision in ("no", "bf16")}
     seen = {precision: [] for precision in both}
     for precision, trainer in both.items():
-        trainer.segmenter.adapter.compress.register_forward_hook(lambda *a, found=seen[precision]: found.append(a[2].dtype))
+        compress = trainer.method.segmenter.adapter.compress
+        compress.register_forward_hook(lambda *a, found=seen[precision]: found.append(a[2].dtype))
     for batch in list(training_batches(both["no"].dataset, both["no"].config))[:2]:  # in turns
         for trainer in both.values():
             trainer.train_step(batch)
@@ -103,6 +104,6 @@ def test_a_launcher_that_starts_one_process_in_silence_is_told_on(monkeypatch):
 
 @pytest.mark.usefixtures("random_clip")
 def test_processes_that_see_different_checkpoints_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("vdalib.training.trainer.gather_object", lambda mine: [*mine, "step_0000004"])
-    with pytest.raises(ValueError, match="processes see different checkpoints .none, step_0000004.; put it on a shared disk"):
+    monkeypatch.setattr("vdalib.training.trainer.gather_object", lambda mine: [*mine, 4])
+    with pytest.raises(ValueError, match="processes see different checkpoints .steps none, 4.; put it on a shared disk"):
         start(tmp_path)

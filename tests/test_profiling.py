@@ -85,6 +85,6 @@ def test_measuring_changes_no_weight(tmp_path, random_clip, measure):
     batch = batch_of(plain)
     plain.train_step(batch)
     measure(lambda: measured.train_step(batch))
-    expected = copy_of(plain.segmenter)
-    for name, value in copy_of(measured.segmenter).items():  # attention is written out where FLOPs are counted
+    expected = copy_of(plain.method.segmenter)
+    for name, value in copy_of(measured.method.segmenter).items():  # attention is written out where FLOPs are counted
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import ONE_OF_EACH, assert_same_run, rows, run, same, start, weights
+from small_runs import ONE_OF_EACH, assert_same_run, copy_of, rows, run, same, start, weights
 
-from vdalib.training import trainer as training
+from vdalib.training import checkpoints, trainer
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 
@@ -13,24 +13,24 @@ pytestmark = pytest.mark.usefixtures("random_clip")
 def test_the_seed_alone_decides_every_weight(reference, tmp_path):
     assert_same_run(run(tmp_path / "again").run_dir, reference)
     other = run(tmp_path / "other", {"seed": 1} | ONE_OF_EACH).run_dir
-    for name in ("segmenter", "mixture"):
+    for name in ("segmenter", "memory"):
         mine, others = weights(reference, name), weights(other, name)
         assert all(not torch.equal(mine[key], others[key]) for key in mine if key.endswith(("centres", "proj_weight")))
 
 
 @pytest.mark.parametrize("stop", [2, 4, 8], ids=["in stage 1", "in stage 2", "in stage 3"])
 def test_a_run_that_stops_and_resumes_equals_one_that_never_stopped(stop, reference, tmp_path):
-    waiting = run(tmp_path, until=stop).waiting
+    memory = copy_of(run(tmp_path, until=stop).method.memory)
     resumed = start(tmp_path)
-    assert resumed.step == stop and all(torch.equal(a, b) for a, b in zip(resumed.waiting, waiting))
+    assert resumed.step == stop and same(memory, resumed.method.memory.state_dict())
     resumed.fit()
     assert_same_run(tmp_path, reference)
 
 
 def test_prototypes_wait_across_a_checkpoint(reference):
     """Else the tests of resuming would not notice their loss."""
-    saved = [load_file(file)["classes"] for file in reference.glob("checkpoints/*/waiting.safetensors")]
-    assert len(saved) == 6 and any(len(classes) for classes in saved)
+    saved = [load_file(file)["waiting.count"] for file in reference.glob("checkpoints/*/memory.safetensors")]
+    assert len(saved) == 4 and any(saved)
 
 
 def test_a_killed_run_goes_on_from_the_last_complete_checkpoint(reference, tmp_path):
@@ -42,7 +42,9 @@ def test_a_killed_run_goes_on_from_the_last_complete_checkpoint(reference, tmp_p
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half of it")
     resumed = start(tmp_path)
-    assert resumed.step == 4 and [row["step"] for row in rows(tmp_path)] == [0, 1, 2, 3]
+    assert resumed.step == 4
+    resumed.fit(until=4)
+    assert [row["step"] for row in rows(tmp_path)] == [0, 1, 2, 3]
     resumed.fit()
     assert_same_run(tmp_path, reference)
 
@@ -61,31 +63,27 @@ def test_another_configuration_in_the_same_directory_is_refused(tmp_path):
         start(tmp_path, {"schedule.total_steps": 12})
 
 
-@pytest.mark.parametrize("failing", ["state", "waiting", "segmenter", "mixture"])
+@pytest.mark.parametrize("failing", ["model", "memory", "optimizer_1", "manifest", "segmenter"])
 def test_a_failure_while_saving_costs_nothing_but_steps(failing, reference, tmp_path, monkeypatch):
     run(tmp_path, until=8)
-    before = {name: weights(tmp_path, name) for name in ("segmenter", "mixture")}
-    trainer = start(tmp_path)
-    save_file, save_state = training.save_file, trainer.accelerator.save_state
+    before = {name: weights(tmp_path, name) for name in ("segmenter", "memory")}
 
-    def broken_file(tensors, path):
-        save_file(tensors, path)
-        if failing in path.name:
-            path.write_bytes(path.read_bytes()[:40])
-            raise OSError("disk full")
+    def failing_at(write):
+        def broken(path, *arguments):
+            write(path, *arguments)
+            if path.stem == failing:
+                path.write_bytes(path.read_bytes()[:40])
+                raise OSError("disk full")
 
-    def broken_state(folder, **options):
-        save_state(folder, **options)
-        if failing == "state":
-            raise OSError("disk full")
+        return broken
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_file", broken_file)
-        patch.setattr(trainer.accelerator, "save_state", broken_state)
+        for module, name in ((checkpoints, "save_tensors"), (checkpoints, "write_json"), (trainer, "save_tensors")):
+            patch.setattr(module, name, failing_at(getattr(module, name)))
         with pytest.raises(OSError, match="disk full"):
-            trainer.fit()
-    assert max(path.name for path in tmp_path.glob("checkpoints/*[0-9]")) == "step_0000008"
-    for name in ("mixture",) if failing == "mixture" else ("segmenter", "mixture"):
-        assert same(weights(tmp_path, name), before[name])
+            start(tmp_path).fit()
+    complete = max(path.name for path in tmp_path.glob("checkpoints/*[0-9]"))
+    assert complete == ("step_0000009" if failing == "segmenter" else "step_0000008")
+    assert same(weights(tmp_path, "memory"), before["memory"])
     start(tmp_path).fit()
     assert_same_run(tmp_path, reference)

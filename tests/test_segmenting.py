@@ -34,7 +34,7 @@ def train(root, run_dir, **changes):
     config = Config.from_preset("folder", settings)
     prepare_folder(root, run_dir, config.data.on_bad_image)
     trainer = Trainer(config, run_dir)
-    trainer.segmenter.decoder.classify.bias.data[0] -= 10
+    trainer.method.segmenter.decoder.classify.bias.data[0] -= 10
     trainer.fit()
     return run_dir
 

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.usefixtures("random_clip")
 
 def test_clip_does_not_train(tmp_path):
     trainer = start(tmp_path, ONE_OF_EACH)
-    before = copy_of(trainer.clip)
+    before = copy_of(trainer.method.clip)
     trainer.fit()
-    assert same(before, trainer.clip.state_dict())
-    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in trainer.clip.parameters())
+    assert same(before, trainer.method.clip.state_dict())
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in trainer.method.clip.parameters())
 
 
 def first_batches(trainer):
@@ -29,19 +29,19 @@ def first_batches(trainer):
 
 def test_l_intra_moves_the_offsets_and_no_class_centre(tmp_path, monkeypatch):
     trainer = start(tmp_path, STAGE_3_AT_ONCE)
-    gmm, loss = trainer.mixture.gmm, trainer.mixture.loss
+    gmm, loss = trainer.method.mixture.gmm, trainer.method.mixture.loss
     gmm.met.fill_(gmm.initial_samples)  # centres are no longer moved to the data either
 
     def intra_alone(*arguments):
         terms = loss(*arguments)
         return {"inter": terms["inter"] * 0, "discriminative": terms["discriminative"] * 0, "intra": terms["intra"]}
 
-    monkeypatch.setattr(trainer.mixture, "loss", intra_alone)
-    before, flow = copy_of(gmm), copy_of(trainer.mixture.flow)
+    monkeypatch.setattr(trainer.method.mixture, "loss", intra_alone)
+    before, flow = copy_of(gmm), copy_of(trainer.method.mixture.flow)
     terms = [trainer.train_step(batch) for _, batch in zip(range(2), first_batches(trainer))]
     assert any("intra" in found for found in terms)
     assert torch.equal(gmm.class_centres, before["class_centres"])
-    assert not torch.equal(gmm.offsets, before["offsets"]) and not same(flow, trainer.mixture.flow.state_dict())
+    assert not torch.equal(gmm.offsets, before["offsets"]) and not same(flow, trainer.method.mixture.flow.state_dict())
 
 
 def test_segmenter_and_inn_exchange_no_gradient(tmp_path, monkeypatch):
@@ -49,10 +49,10 @@ def test_segmenter_and_inn_exchange_no_gradient(tmp_path, monkeypatch):
     backward, reached = trainer.accelerator.backward, []
 
     def watched(loss):
-        for parameter in (*trainer.model.parameters(), *trainer.mixture.parameters()):
+        for parameter in (*trainer.model.parameters(), *trainer.method.mixture.parameters()):
             parameter.grad = None
         backward(loss)
-        modules = {"segmenter": trainer.model, "inn": trainer.mixture}
+        modules = {"segmenter": trainer.model, "inn": trainer.method.mixture}
         reached.append({name for name, module in modules.items() if any(p.grad is not None for p in module.parameters())})
 
     monkeypatch.setattr(trainer.accelerator, "backward", watched)
@@ -65,15 +65,15 @@ def test_segmenter_and_inn_exchange_no_gradient(tmp_path, monkeypatch):
 def test_before_assembly_the_segmenter_knows_nothing_of_the_inn(reference, tmp_path):
     slow, fast = (run(tmp_path / str(rate), {"mixture.learning_rate": rate}, until=6).run_dir for rate in (1e-5, 1e-2))
     assert same(weights(slow, "segmenter"), weights(fast, "segmenter"))
-    assert not same(weights(slow, "mixture"), weights(fast, "mixture"))
+    assert not same(weights(slow, "memory"), weights(fast, "memory"))
 
 
 def test_text_queries_alone_train_no_inn(tmp_path):
     changes = {"assembly.fusion": False, "assembly.enhancement": False}
     trainer = start(tmp_path / "a", changes | {"mixture.learning_rate": 1e-5})
-    before = copy_of(trainer.mixture)
+    before = copy_of(trainer.method.mixture)
     trainer.fit()
-    assert same(before, trainer.mixture.state_dict())
+    assert same(before, trainer.method.mixture.state_dict())
     assert not {"inter", "discriminative", "intra", "contrastive"} & {key for row in rows(tmp_path / "a") for key in row}
     run(tmp_path / "b", changes | {"mixture.learning_rate": 1e-2})
     assert same(weights(tmp_path / "a", "segmenter"), weights(tmp_path / "b", "segmenter"))
@@ -83,7 +83,7 @@ def test_text_queries_alone_train_no_inn(tmp_path):
 
 
 def test_each_stage_has_its_own_losses(reference):
-    common = {"step", "stage", "segmentation", "affinity", "reliable", "predicted"}
+    common = {"step", "stage", "learning_rate", "segmentation", "affinity", "reliable", "predicted"}
     inter = common | {"inter", "discriminative"}
     allowed = [[common], [common, inter], [common | {"contrastive"}, inter | {"contrastive", "intra"}]]
     for stage, kinds in enumerate(allowed):
@@ -101,7 +101,7 @@ def test_the_learning_rate_warms_up_and_decays_as_in_the_annex():
 
 def test_the_optimiser_follows_the_schedule_with_the_decoder_at_its_own_rate(tmp_path):
     trainer = start(tmp_path, {"schedule.decoder_lr_factor": 10.0, "schedule.learning_rate": 1e-3})
-    decoder = {id(parameter) for parameter in trainer.segmenter.decoder.parameters()}
+    decoder = {id(parameter) for parameter in trainer.method.segmenter.decoder.parameters()}
     for step, batch in zip((1, 4, 7), first_batches(trainer)):
         trainer.step = step
         trainer.train_step(batch)
@@ -148,7 +148,7 @@ def test_inference_needs_the_segmenter_alone(tmp_path):
     for path in tmp_path.iterdir():
         if path.name not in ("config.yaml", "segmenter.safetensors"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    trained = Predictor(trainer.clip, trainer.segmenter, trainer.dataset.class_names, trainer.config)
+    trained = Predictor(trainer.method.network, trainer.dataset.class_names, trainer.config)
     for alone, before, in_memory in zip(masks(Predictor.from_run(tmp_path)), first, masks(trained)):
         np.testing.assert_array_equal(alone, before)
         np.testing.assert_array_equal(alone, in_memory)

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
-from torch.profiler import record_function
+from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
-from vdalib.config import Config, InferenceConfig
+from vdalib.config import Config, InferenceConfig, method_class
 from vdalib.data import class_names
 from vdalib.data.images import save_mask
 from vdalib.training.devices import autocast
 
-__all__ = ["Predictor", "at_scale", "dense_crf", "multi_scale_logits", "save_mask"]
+__all__ = ["Predictor", "at_scale", "dense_crf", "load_weights", "multi_scale_logits", "save_mask"]
 
 
 def at_scale(images: Tensor, patch_size: int, scale: float = 1.0, size: int | None = None) -> Tensor:
@@ -33,18 +33,17 @@ def at_scale(images: Tensor, patch_size: int, scale: float = 1.0, size: int | No
 
 
 @torch.no_grad()
-def multi_scale_logits(clip, segmenter, images: Tensor, scales: Sequence[float], flip: bool, size: int | None = None) -> Tensor:
+def multi_scale_logits(network, images: Tensor, scales: Sequence[float], flip: bool, size: int | None = None) -> Tensor:
     """Logits (B, K+1, H, W) averaged over scales, each with its mirror image if `flip` [A], scales [P].
 
-    images: float (B, 3, H, W) in 0..1, any H and W. scales, size: see `at_scale`.
+    network: images in whole patches to logits, with its `patch_size`. images: float (B, 3, H, W) in 0..1, any H and W.
+    scales, size: see `at_scale`.
     """
     total = 0
     for scale in scales:
-        scaled = at_scale(images, clip.patch_size, scale, size)
+        scaled = at_scale(images, network.patch_size, scale, size)
         views = torch.cat([scaled, scaled.flip(-1)]) if flip else scaled
-        with record_function("clip"):
-            layers, grid = clip.encode_layers(views)
-        logits = _resized(segmenter(layers, grid).logits.float(), images.shape[-2:])
+        logits = _resized(network(views).float(), images.shape[-2:])
         if flip:
             straight, mirrored = logits.chunk(2)
             logits = (straight + mirrored.flip(-1)) / 2
@@ -83,29 +82,24 @@ class Predictor:
     An image is a uint8 tensor (3, H, W), a uint8 array (H, W, 3) or a PIL image, RGB, of any size.
     """
 
-    def __init__(self, clip, segmenter, names: Sequence[str], config: Config) -> None:
-        self.clip, self.segmenter = clip.eval(), segmenter.eval()
+    def __init__(self, network: nn.Module, names: Sequence[str], config: Config) -> None:
+        self.network = network.eval()
         self.class_names, self.config = tuple(names), config
-        self.device = next(segmenter.parameters()).device
+        self.device = next(network.parameters()).device
 
     @classmethod
     def from_run(cls, run_dir: str | Path, device: str | torch.device = "cpu") -> Predictor:
-        """From a run directory's config.yaml and segmenter.safetensors; FileNotFoundError without them."""
-        run_dir = Path(run_dir)
-        for name in ("config.yaml", "segmenter.safetensors"):
-            if not (run_dir / name).exists():
-                raise FileNotFoundError(f"{run_dir / name}: missing; {run_dir} is not the directory of a trained run")
-        from vdalib.clip import FrozenCLIP
-        from vdalib.segmentation.segmenter import Segmenter
+        """From a run directory's config.yaml and segmenter.safetensors.
 
-        config = Config.from_preset(run_dir / "config.yaml")
+        Raises FileNotFoundError without them, ValueError where the weights are not this network's or not finite.
+        """
+        config = Config.of_run(run_dir)
         names = class_names(config.data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)  # as the trainer does, so that random weights are the same
-            clip = FrozenCLIP.from_config(config.clip)
-        segmenter = Segmenter.from_config(config.segmenter, clip.num_layers, clip.token_width, len(names))
-        segmenter.load_state_dict(load_file(run_dir / "segmenter.safetensors"))
-        return cls(clip.to(device), segmenter.to(device), names, config)
+            network = method_class(config.method).build_network(config, names)
+        load_weights(network.trained, Path(run_dir) / "segmenter.safetensors")
+        return cls(network.to(device), names, config)
 
     def probabilities(self, image, *, multi_scale: bool = True) -> Tensor:
         """Softmax of the averaged logits, (K+1, H, W); without `multi_scale` one scale, not mirrored."""
@@ -113,7 +107,7 @@ class Predictor:
         scales, flip = (settings.scales, settings.flip) if multi_scale else ((1.0,), False)
         images = _as_tensor(image).to(self.device)[None].float() / 255
         with autocast(self.device, self.config.precision):
-            logits = multi_scale_logits(self.clip, self.segmenter, images, scales, flip, settings.size)
+            logits = multi_scale_logits(self.network, images, scales, flip, settings.size)
         return logits[0].float().softmax(0)
 
     def predict(self, image, *, multi_scale: bool = True, crf: bool = True) -> np.ndarray:
@@ -122,6 +116,20 @@ class Predictor:
         if crf:
             probabilities = dense_crf(_as_tensor(image), probabilities, self.config.inference)
         return probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a run's weights; FileNotFoundError without the file, ValueError where they do not fit or are not finite."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: missing; {path.parent} is not the directory of a trained run")
+    try:
+        weights = load_file(path)
+        module.load_state_dict(weights)
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: damaged, or of another configuration ({reason}); train again or fetch it again") from error
+    if bad := [name for name, value in weights.items() if not value.isfinite().all()]:
+        raise ValueError(f"{path}: {bad[0]} is not finite; the training went wrong, go back to a checkpoint or train again")
 
 
 def _as_tensor(image) -> Tensor:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -40,3 +43,13 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write JSON atomically, one level indented so that differences can be read."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:
+    """Write tensors as safetensors, atomically, with facts in the header (where there is a tensor); honours the umask."""
+    from safetensors.torch import save
+
+    facts = dict(facts) if facts and tensors else None  # without tensors the library writes a header that it cannot read
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, facts)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)

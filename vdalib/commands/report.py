@@ -18,9 +18,10 @@ from PIL import Image
 
 from vdalib.commands.segment import class_palette, output_names, segment
 from vdalib.data.images import read_mask
-from vdalib.evaluation.run import Evidence, Run
+from vdalib.evaluation.run import Run
 from vdalib.explore.plots import as_picture, cam_overlay
 from vdalib.io import atomic_path
+from vdalib.methods.base import Evidence
 
 LEAST_SHARE = 0.002  # of a picture; what covers less does not count as found
 STRONGEST = 5  # attributes shown of each class [A] sec. 4

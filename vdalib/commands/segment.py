@@ -122,7 +122,7 @@ def segment(
 def predict(predictor: Predictor, image: torch.Tensor, multi_scale: bool, crf: bool) -> np.ndarray:
     """Label map uint8 (H, W) of an image uint8 (3, H, W) of any size."""
     pixels, settings = Image.fromarray(image.permute(1, 2, 0).numpy()), predictor.config.inference
-    limit = MAX_SIZE if settings.size else MAX_GRID * predictor.clip.patch_size / max(1.0, *settings.scales)
+    limit = MAX_SIZE if settings.size else MAX_GRID * predictor.network.patch_size / max(1.0, *settings.scales)
     factor = min(1.0, limit / (pixels.width * pixels.height) ** 0.5)
     shape = [max(round(side * factor), 1) for side in pixels.size]
     label_map = predictor.predict(pixels.resize(shape) if factor < 1 else pixels, multi_scale=multi_scale, crf=crf)

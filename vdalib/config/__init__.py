@@ -1,5 +1,8 @@
-"""Every setting of a run: dataclasses that check themselves (`settings`, `schema`), and presets in YAML."""
+"""Every setting of a run: dataclasses that check themselves (`settings`, `schema`), the methods by name (`methods`) and
+presets in YAML."""
 
+from vdalib.config.methods import NoOptions, method_class
+from vdalib.config.schema import Count, NonNegative, Positive, Section, Share, Steps
 from vdalib.config.settings import (
     ClipConfig,
     Config,
@@ -15,11 +18,19 @@ from vdalib.config.settings import (
 __all__ = [
     "ClipConfig",
     "Config",
+    "Count",
     "DataConfig",
     "InferenceConfig",
+    "NoOptions",
+    "NonNegative",
+    "Positive",
     "RefineConfig",
     "ScheduleConfig",
+    "Section",
     "SegmenterConfig",
+    "Share",
+    "Steps",
+    "method_class",
     "parse_overrides",
     "preset_names",
 ]

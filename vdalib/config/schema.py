@@ -35,14 +35,16 @@ Share = Annotated[float, Range(at_least=0, at_most=1)]
 
 
 class Section:
-    """Base of a frozen dataclass of settings: `ScheduleConfig` is section `schedule`, `Config` the root.
+    """Base of a frozen dataclass of settings: `ScheduleConfig` is section `schedule`, `Config` the root, and what ends
+    in `Options` is a method's own section `options`.
 
     Types and limits are checked whichever way it is made; integers become floats and lists tuples, as
     annotated. Raises ValueError.
     """
 
     def __post_init__(self) -> None:
-        prefix = type(self).__name__.removesuffix("Config").lower()
+        name = type(self).__name__
+        prefix = "options" if name.endswith("Options") else name.removesuffix("Config").lower()
         for name, annotation in _annotations(type(self)).items():
             dotted = f"{prefix}.{name}" if prefix else name
             object.__setattr__(self, name, _checked(getattr(self, name), annotation, dotted))
@@ -52,20 +54,23 @@ class Section:
         """What one field alone cannot tell."""
 
 
-def build(cls: type, values: Any, prefix: str = "", root: type | None = None) -> Any:
+def build(cls: type, values: Any, prefix: str = "", known: list[str] | None = None, **sections: type) -> Any:
     """A Section, and those nested in it, from nested mappings; what is left out keeps its default.
 
+    sections: what kind of Section a field of `cls` holds, where its annotation does not say.
     Raises ValueError for an unknown name, which it gives in full beside the nearest known one, and for
     whatever a section refuses.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{prefix.rstrip('.') or 'configuration'}: expected a mapping of settings, got {values!r}")
-    root, annotations, built = root or cls, _annotations(cls), {}
+    annotations, built = _annotations(cls) | sections, {}
+    known = known or _names(annotations)
     for key, value in values.items():
         if key not in annotations:
-            nearest = difflib.get_close_matches(f"{prefix}{key}", _known(root), n=1, cutoff=0)[0]
+            nearest = difflib.get_close_matches(f"{prefix}{key}", known, n=1, cutoff=0)[0]
             raise ValueError(f"unknown setting '{prefix}{key}'; the nearest known one is '{nearest}'")
-        built[key] = build(annotations[key], value, f"{prefix}{key}.", root) if _is_section(annotations[key]) else value
+        section = annotations[key]
+        built[key] = build(section, value, f"{prefix}{key}.", known) if _is_section(section) else value
     return cls(**built)
 
 
@@ -110,12 +115,12 @@ def _annotations(cls: type) -> dict[str, Any]:
     return {item.name: hints[item.name] for item in fields(cls)}
 
 
-def _known(cls: type, prefix: str = "") -> list[str]:
+def _names(annotations: Mapping[str, Any], prefix: str = "") -> list[str]:
     names = []
-    for name, annotation in _annotations(cls).items():
+    for name, annotation in annotations.items():
         names.append(prefix + name)
         if _is_section(annotation):
-            names += _known(annotation, f"{prefix}{name}.")
+            names += _names(_annotations(annotation), f"{prefix}{name}.")
     return names
 
 

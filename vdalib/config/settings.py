@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
+from vdalib.config.methods import options_class
 from vdalib.config.schema import (
     Count,
     NonNegative,
@@ -169,6 +170,7 @@ class ScheduleConfig(Section):
     background_weight: Share = 0.5  # of the segmentation loss; 0.5 is [P], else [R]
     affinity_weight: NonNegative = 0.1
     checkpoint_every: Count = 1000
+    keep: Count = 2  # newest checkpoints that stay, beside those at the ends of stages
 
     @property
     def stage_ends(self) -> tuple[int, int, int]:
@@ -208,6 +210,8 @@ class Config(Section):
     """All settings of a run; `preset` only names where they came from."""
 
     preset: str = "partworld"
+    method: str = "vda"  # a name in vdalib.config.methods, or "package.module:Class" of one's own
+    options: Section | None = None  # the method's own settings
     data: DataConfig = field(default_factory=DataConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
@@ -219,6 +223,14 @@ class Config(Section):
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     seed: Steps = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
+    tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None  # beside metrics.jsonl; its package must be installed
+
+    def _check(self) -> None:
+        wanted = options_class(self.method)
+        if self.options is None:
+            object.__setattr__(self, "options", wanted())
+        if not isinstance(self.options, wanted):
+            raise ValueError(f"options: method {self.method!r} takes {wanted.__name__}, got {self.options!r}")
 
     @classmethod
     def from_preset(cls, source: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -234,9 +246,32 @@ class Config(Section):
             raise ValueError(f"{source}: {error}") from None
 
     @classmethod
+    def of_run(cls, run_dir: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+        """The settings of a run directory, with overrides on top.
+
+        Raises FileNotFoundError where config.yaml is missing, ValueError for a run of the first edition, whose weights are those
+        of another decoder.
+        """
+        path = Path(run_dir) / "config.yaml"
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: missing; {run_dir} is not the directory of a trained run")
+        if "method" not in _read(path):
+            raise ValueError(
+                f"{path}: a run of the first edition (it names no method), whose decoder was another; train it again"
+            )
+        return cls.from_preset(path, overrides)
+
+    def differences(self, other: Config) -> list[str]:
+        """The settings that `other` has different, one sentence each."""
+        return [*_differences(self.to_dict(), other.to_dict())]
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Nested mappings, as `to_dict` gives them; what is left out keeps its default."""
-        return build(cls, values)
+        method = values.get("method", cls.method) if isinstance(values, Mapping) else cls.method
+        if not isinstance(method, str):
+            raise ValueError(f"method: expected a name, got {method!r}")
+        return build(cls, values, options=options_class(method))
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values (lists for tuples), fit for YAML and JSON."""
@@ -246,6 +281,14 @@ class Config(Section):
         """Write all settings as YAML, atomically."""
         with atomic_path(path) as temporary:
             temporary.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+
+
+def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
+    for name, value in given.items():
+        if isinstance(value, dict) and isinstance(saved.get(name), dict) and value.keys() == saved[name].keys():
+            yield from _differences(saved[name], value, f"{prefix}{name}.")
+        elif name not in saved or value != saved[name]:
+            yield f"{prefix}{name} is {saved.get(name)!r} there, found {value!r}"
 
 
 def preset_names() -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +13,9 @@ from torchvision.transforms.v2 import functional as transforms
 
 from vdalib.config import Config
 
-_ORDER, _AUGMENTATION = 0, 1  # random streams
+_ORDER, _AUGMENTATION, _VIEWS = 0, 1, 2  # random streams
+
+Views = Callable[[Tensor, dict, torch.Generator], dict[str, Tensor]]
 
 
 class TrainingView(Dataset):
@@ -25,13 +27,13 @@ class TrainingView(Dataset):
     mean colour.
 
     An item is a dict: images float (3, crop, crop) in 0..1, labels bool (K,), index int, valid bool (crop,
-    crop), False on padding.
+    crop), False on padding; and what `views` makes of the whole image uint8 (3, H, W), this item and a generator of sample n.
     """
 
-    def __init__(self, dataset, crop: int, scale: tuple[float, float], seed: int) -> None:
+    def __init__(self, dataset, crop: int, scale: tuple[float, float], seed: int, views: Views | None = None) -> None:
         if not len(dataset):
             raise ValueError("dataset: it is empty, expected at least one training image")
-        self.dataset, self.crop, self.scale, self.seed = dataset, crop, scale, seed
+        self.dataset, self.crop, self.scale, self.seed, self.views = dataset, crop, scale, seed, views
 
     def index(self, n: int) -> int:
         """Which image of the data set sample n shows."""
@@ -42,7 +44,10 @@ class TrainingView(Dataset):
         index = self.index(n)
         sample = self.dataset[index]
         image, valid = self._augmented(sample.image.as_subclass(Tensor), _generator(self.seed, _AUGMENTATION, n))
-        return {"images": image.float() / 255, "labels": sample.labels, "index": index, "valid": valid}
+        item = {"images": image.float() / 255, "labels": sample.labels, "index": index, "valid": valid}
+        if self.views is not None:
+            item |= self.views(sample.image.as_subclass(Tensor), item, _generator(self.seed, _VIEWS, n))
+        return item
 
     def _augmented(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         flip, scale, *corner = torch.rand(4, generator=generator).tolist()
@@ -89,16 +94,19 @@ class StepBatches(Sampler):
             yield [step * self.batch_size + place for place in self.share]
 
 
-def training_batches(dataset, config: Config, start_step: int = 0, num_processes: int = 1, process_index: int = 0) -> DataLoader:
+def training_batches(
+    dataset, config: Config, start_step: int = 0, num_processes: int = 1, process_index: int = 0, views: Views | None = None
+) -> DataLoader:
     """The batches of steps start_step .. total_steps - 1 for one process, the same wherever one starts.
 
     A batch is a dict with b = batch_size / num_processes images: images float (b, 3, crop, crop) in 0..1,
-    labels bool (b, K), index long (b,) into the data set, valid bool (b, crop, crop), False on padding.
+    labels bool (b, K), index long (b,) into the data set, valid bool (b, crop, crop), False on padding;
+    and what `views` adds.
     Raises ValueError where b is not whole.
     """
     schedule, data = config.schedule, config.data
     return DataLoader(
-        TrainingView(dataset, data.crop, data.scale, config.seed),
+        TrainingView(dataset, data.crop, data.scale, config.seed, views),
         batch_sampler=StepBatches(start_step, schedule.total_steps, schedule.batch_size, num_processes, process_index),
         num_workers=data.workers,
         pin_memory=torch.cuda.is_available(),

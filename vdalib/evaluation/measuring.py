@@ -94,7 +94,7 @@ def segmentations(
             ways[MULTI_SCALE] = (settings.scales, settings.flip)
         with autocast(run.device, run.config.precision):
             logits = {
-                name: multi_scale_logits(run.clip, run.segmenter, images, scales, flip, settings.size)
+                name: multi_scale_logits(run.method.network, images, scales, flip, settings.size)
                 for name, (scales, flip) in ways.items()
             }
         maps = {name: values.argmax(1) for name, values in logits.items()}

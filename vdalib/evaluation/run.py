@@ -1,27 +1,22 @@
-"""A trained run, opened to be looked at: all that the method derives from labelled images."""
+"""A trained run, opened to be looked at: all that its own method derives from labelled images."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vdalib.attributes.assembly import VisualDescriptionAssembler
-from vdalib.config import Config
-from vdalib.data import build_dataset
-from vdalib.inference import Predictor, at_scale
-from vdalib.segmentation import cam
-from vdalib.segmentation.labelling import ImagePrototypes, PseudoLabeller
-from vdalib.training.devices import autocast
-from vdalib.training.trainer import VisualMixture
+from vdalib.config import Config, method_class
+from vdalib.data import build_dataset, class_names
+from vdalib.inference import Predictor, at_scale, load_weights
+from vdalib.methods.base import Evidence, Method
+from vdalib.training import checkpoints
 
 
 @dataclass
@@ -55,25 +50,19 @@ def whole_images(
 
 
 class Run:
-    """The parts of a trained run: config, clip, segmenter, labeller and, where it was trained, the mixture.
+    """A trained run, opened: its method with the weights, asked for logits, queries, seeds and pseudo labels.
 
-    predictor:   images to label maps by the segmenter alone.
-    step, stage: of the weights; stage is 0, 1 or 2.
-    mixture:     INN and hierarchical GMM; None before stage 2, without mixture.safetensors, or in a run with
-                 neither fusion nor enhancement.
-    assembler:   attribute retrieval and fusion on that mixture, or None.
+    method:      the run's own. clip and labeller are None where it has no frozen CLIP.
+    predictor:   images to label maps by the network alone.
+    step, stage: of the weights.
     """
 
-    def __init__(self, predictor: Predictor, config: Config, step: int, mixture: VisualMixture | None = None):
-        self.predictor, self.config, self.step, self.mixture = predictor, config, step, mixture
-        self.clip, self.segmenter, self.device = predictor.clip, predictor.segmenter, predictor.device
-        self.class_names = predictor.class_names
-        self.labeller = PseudoLabeller(self.clip, self.class_names, config)
-        self.stage = sum(step > end for end in config.schedule.stage_ends[:2])
-        settings = config.assembly
-        self.assembler = mixture and VisualDescriptionAssembler(
-            mixture.flow, mixture.gmm, settings.density, settings.static_density, settings.response
-        )
+    def __init__(self, method: Method, step: int):
+        self.method, self.step = method, step
+        self.config, self.class_names, self.device = method.config, method.class_names, method.device
+        self.predictor = Predictor(method.network, self.class_names, self.config)
+        self.clip, self.labeller = getattr(method, "clip", None), getattr(method, "labeller", None)
+        self.stage = method.stage(max(step - 1, 0))
 
     @classmethod
     def load(
@@ -85,35 +74,48 @@ class Run:
     ) -> Run:
         """Open a run directory, at its last weights or at the checkpoint of `step` (`schedule.stage_ends`).
 
-        overrides: of the run's settings, such as {"data.root": ...} where the data have moved.
-        Raises FileNotFoundError where there is no trained run, or no checkpoint of that step.
+        overrides: of the run's settings, such as {"data.root": ...} where the data have moved. Without memory.safetensors
+        the method does without what it would remember: VDA asks by text. Raises FileNotFoundError where there is no trained
+        run, or no checkpoint of that step, ValueError for damaged weights.
         """
-        run_dir = Path(run_dir)
-        predictor = Predictor.from_run(run_dir, device)
-        config = predictor.config = Config.from_preset(run_dir / "config.yaml", overrides)
-        steps = [int(path.name.removeprefix("step_")) for path in run_dir.glob("checkpoints/step_*[0-9]")]
-        if step is not None:
-            if step not in steps:
-                raise FileNotFoundError(f"{run_dir}/checkpoints: no step {step} (there are: {sorted(steps)})")
-            folder = run_dir / "checkpoints" / f"step_{step:07d}"
-            weights = _part(load_file(folder / "model.safetensors"), "segmenter.")
-            predictor.segmenter.load_state_dict(weights)
-            mixture_file = folder / "model_1.safetensors"
-        else:
+        run_dir, device = Path(run_dir), torch.device(device)
+        config = Config.of_run(run_dir, overrides)
+        weights, memory = run_dir / "segmenter.safetensors", run_dir / "memory.safetensors"
+        steps = checkpoints.steps(run_dir)
+        if step is not None and step not in steps:
+            raise FileNotFoundError(f"{run_dir}/checkpoints: no step {step} (there are: {steps})")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)  # as the trainer does, so that random weights are the same
+            method = method_class(config.method)(config, class_names(config.data), device)
+        if step is None:
+            load_weights(method.network.trained, weights)
             step = max(steps, default=config.schedule.total_steps)
-            mixture_file = run_dir / "mixture.safetensors"
-        settings, mixture = config.assembly, None
-        trained = step > config.schedule.segmenter_steps and (settings.fusion or settings.enhancement)
-        if trained and mixture_file.exists():
-            mixture = VisualMixture(config, len(predictor.class_names), predictor.clip.dim)
-            mixture.load_state_dict(_part(load_file(mixture_file), ""))
-            mixture = mixture.to(device).eval().requires_grad_(False)
-        return cls(predictor, config, step, mixture)
+            method.remembers = memory.exists()
+            if method.remembers:
+                load_weights(method.memory, memory)
+        else:
+            parts, _ = checkpoints.read(run_dir, step, device)
+            method.model.load_state_dict(parts["model"])
+            method.memory.load_state_dict(parts["memory"])
+        for module in (method.model, method.memory):
+            module.eval().requires_grad_(False)
+        return cls(method, step)
+
+    @property
+    def mixture(self) -> torch.nn.Module | None:
+        """INN and hierarchical GMM; None in stage 1, without its memory, and where the method has or uses none."""
+        known = self.stage > 0 and self.method.remembers and getattr(self.method, "learns", False)
+        return getattr(self.method, "mixture", None) if known else None
+
+    @property
+    def assembler(self) -> VisualDescriptionAssembler | None:
+        """Attribute retrieval and fusion on the mixture, or None."""
+        return None if self.mixture is None else self.method.assembler
 
     @property
     def fuses(self) -> bool:
         """Whether queries are fused with visual descriptions: in stage 3, with VDAF on."""
-        return self.stage == 2 and self.config.assembly.fusion and self.assembler is not None
+        return self.assembler is not None and self.method.fuses(self.stage)
 
     def dataset(self, split: str):
         """The run's own "train" or "val" data, or another split of the data set by its name."""
@@ -123,97 +125,11 @@ class Run:
 
     def evidence(self, images: Tensor, labels: Tensor) -> Evidence:
         """Of images (B, 3, H, W) in 0..1, brought to scale 1 in whole patches, with labels (B, K) bool."""
-        images = at_scale(images.to(self.device), self.clip.patch_size, size=self.config.inference.size)
-        return Evidence(self, images, labels.to(self.device))
-
-
-class Evidence:
-    """What a run sees in a batch of labelled images; one CLIP pass, the rest is computed when asked for.
-
-    images: (B, 3, H, W). labels: (B, K). features: CLIP's DenseFeatures. logits: (B, K+1, h, w) of the
-    decoder. embedding: (B, E, h, w) of the adapter. Seeds and refined seeds are (B, K, h, w) in 0..1, label
-    maps (B, H, W) of 0..K or 255; "text" ones come from text prototypes, the others from the run's queries.
-    """
-
-    @torch.no_grad()
-    def __init__(self, run: Run, images: Tensor, labels: Tensor):
-        self.run, self.images, self.labels = run, images, labels
-        with autocast(run.device, run.config.precision):
-            walk = run.config.refine.random_walk
-            self.features = run.clip.encode_image(images, attention=walk, embed=run.segmenter.adapter)
-            output = run.segmenter(self.features.layers, self.features.grid)
-        self.logits, self.embedding = output.logits.float(), output.embedding.float()
-
-    @cached_property
-    def found(self) -> ImagePrototypes:
-        """The image's class prototypes and which of them are reliable."""
-        return self.run.labeller.prototypes(self.features, self.logits, self.labels)
-
-    @cached_property
-    def text_queries(self) -> Tensor:
-        """(B, K, D)."""
-        return self.run.labeller.queries(self.found, None)
-
-    @cached_property
-    def queries(self) -> Tensor:
-        """(B, K, D): fused where the run fuses and a reliable prototype exists, else the text prototypes."""
-        return self.run.labeller.queries(self.found, self.run.assembler if self.run.fuses else None)
-
-    @cached_property
-    def text_seeds(self) -> Tensor:
-        return self.seeds_of(self.text_queries)
-
-    @cached_property
-    def seeds(self) -> Tensor:
-        return self.seeds_of(self.queries)
-
-    @cached_property
-    def refined_text_seeds(self) -> Tensor:
-        return self.refined_of(self.text_seeds)
-
-    @cached_property
-    def refined_seeds(self) -> Tensor:
-        return self.refined_of(self.seeds)
-
-    @cached_property
-    def pseudo_label(self) -> Tensor:
-        """What the segmenter would be taught here: (B, H, W)."""
-        return self.pseudo_label_of(self.queries)
-
-    @property
-    def prediction(self) -> Tensor:
-        """(B, H, W): what the segmenter says, without being told the labels."""
-        return self.prediction_at(self.images.shape[-2:])
-
-    def prediction_at(self, size: tuple[int, int]) -> Tensor:
-        """(B, *size): the segmenter's answer at another size."""
-        return F.interpolate(self.logits, size, mode="bilinear", align_corners=False).argmax(1)
-
-    def seeds_of(self, queries: Tensor) -> Tensor:
-        """Seeds of any queries (B, K, D)."""
-        return self.run.labeller.activation(self.features, queries, self.labels)
-
-    def pseudo_label_of(self, queries: Tensor) -> Tensor:
-        """Pseudo labels (B, H, W) of any queries (B, K, D)."""
-        return self.run.labeller.pseudo_label(self.features, queries, self.labels, self.images, self._own_embedding)
-
-    def refined_of(self, seeds: Tensor) -> Tensor:
-        """Seeds after the random walk, scaled to 0..1 again; the same seeds where the run does not walk."""
-        walked = self.run.labeller.refined(self.features, seeds, self.labels, self._own_embedding)
-        return cam.min_max(walked)
-
-    @property
-    def _own_embedding(self) -> Tensor | None:
-        return self.embedding if self.run.stage > 0 else None
+        images = at_scale(images.to(self.device), self.method.network.patch_size, size=self.config.inference.size)
+        return self.method.evidence(images, labels.to(self.device), self.step)
 
 
 def _stacked(group: list[tuple]) -> WholeImages:
     indices, images, labels, masks = zip(*group)
     known = None if masks[0] is None else torch.stack(masks)
     return WholeImages(list(indices), torch.stack(images).float() / 255, torch.stack(labels), known)
-
-
-def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights under a prefix, without it and without what a multi-process wrapper puts in front."""
-    plain = {name.removeprefix("module."): value for name, value in weights.items()}
-    return {name.removeprefix(prefix): value for name, value in plain.items() if name.startswith(prefix)}

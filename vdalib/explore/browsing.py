@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vdalib.evaluation.measuring import Prototypes, collect_prototypes
-from vdalib.evaluation.run import Evidence, Run
+from vdalib.evaluation.run import Run
+from vdalib.methods.base import Evidence
 
 TEXT, DESCRIPTION, FUSED = QUERIES = ("text", "visual description", "fused query")
 SEED, REFINED, PSEUDO_LABEL, PREDICTION = MAPS = ("seed", "refined CAM", "pseudo label", "prediction")

@@ -1,4 +1,4 @@
-"""From a batch's CLIP features and the decoder's prediction to queries, CAMs and pseudo labels."""
+"""From a batch's CLIP features and queries to prototypes, CAMs and pseudo labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ImagePrototypes:
 
 
 class PseudoLabeller:
-    """Turns image-level labels into pseudo masks; holds the text prototypes and, from stage 3 on, the assembler."""
+    """Turns image-level labels and queries into pseudo masks; holds the text prototypes."""
 
     def __init__(self, clip: FrozenCLIP, class_names: tuple[str, ...], config: Config):
         self.clip, self.config = clip, config
@@ -45,16 +45,6 @@ class PseudoLabeller:
                 prototypes, present, self.class_text, self.background_text, self.clip.logit_scale, settings.reliable_threshold
             )
         return ImagePrototypes(prototypes, present, reliable)
-
-    def queries(self, found: ImagePrototypes, assembler: assembly.VisualDescriptionAssembler | None) -> Tensor:
-        """(B, K, D): the fused query where a reliable prototype exists, else (or without an assembler) the text prototype."""
-        queries = self.class_text.expand(len(found.reliable), -1, -1)
-        if assembler is None:
-            return queries
-        image, classes = found.reliable.nonzero(as_tuple=True)
-        queries = queries.clone()
-        queries[image, classes] = assembler.query(found.prototypes[image, classes], classes, self.class_text).query
-        return queries
 
     def activation(self, features: DenseFeatures, queries: Tensor, labels: Tensor) -> Tensor:
         """Seeds (B, K, h, w) in 0..1."""

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from vdalib.clip import FrozenCLIP
+
 
 class SegmenterOutput(NamedTuple):
     """logits: (B, K+1, h, w), channel 0 is background. embedding: (B, E, h, w), the adapter's."""
@@ -117,6 +119,27 @@ class Segmenter(nn.Module):
             embedding = self.adapter(layers, grid)
         with record_function("decoder"):
             return SegmenterOutput(self.decoder(embedding), embedding)
+
+
+class ClipSegmenter(nn.Module):
+    """A frozen CLIP and the segmenter on its layers: images to logits, all that inference needs.
+
+    trained: the segmenter, the part that a run keeps. patch_size: px, of which the sides of images are multiples.
+    """
+
+    def __init__(self, clip: FrozenCLIP, segmenter: Segmenter):
+        super().__init__()
+        self.clip, self.trained = clip, segmenter
+
+    @property
+    def patch_size(self) -> int:
+        return self.clip.patch_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in 0..1 -> logits (B, K+1, h, w)."""
+        with record_function("clip"):
+            layers, grid = self.clip.encode_layers(images)
+        return self.trained(layers, grid).logits
 
 
 def patch_affinity(embedding: Tensor, sharpness: float = 3.0) -> Tensor:

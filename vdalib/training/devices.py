@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import warnings
 from contextlib import AbstractContextManager
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from safetensors.torch import load_file
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,33 +27,23 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
-def accelerator_for(precision: str) -> Accelerator:
+def accelerator_for(precision: str, tracker: str | None = None, folder: str | Path | None = None) -> Accelerator:
     """An Accelerator of this precision, whatever other ones in this Python process have.
 
-    Its checkpoints hold weights without the wrapper of several processes, so that any number of processes can go on from them.
+    tracker: "tensorboard", "wandb" or "mlflow", which logs into `folder`. Raises ValueError where its package is missing.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState, SharedDict
 
+    if tracker and importlib.util.find_spec(tracker) is None:
+        raise ValueError(f"tracker: {tracker} is not installed; `pip install {tracker}`, or tracker=null for metrics.jsonl alone")
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         AcceleratorState._shared_state = SharedDict()  # those that exist keep theirs; Accelerator() refuses a second precision
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
-    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=handlers)
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=handlers, log_with=tracker, project_dir=folder)
     if accelerator.num_processes == 1 and {"MASTER_ADDR", "KMP_AFFINITY"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
         cure = "ACCELERATE_USE_CPU=true torchrun --nproc_per_node N -m vdalib ..."
         warnings.warn(f"`accelerate launch --cpu` started one process, whatever --num_processes says; use `{cure}`", stacklevel=2)
-
-    def unwrapped(models, weights, folder) -> None:
-        weights[:] = [accelerator.unwrap_model(model).state_dict() for model in models]
-
-    def into_unwrapped(models, folder) -> None:
-        for number, model in enumerate(models):
-            file = Path(folder) / f"model{f'_{number}' if number else ''}.safetensors"
-            accelerator.unwrap_model(model).load_state_dict(load_file(file))
-        models.clear()  # accelerate has nothing left to load
-
-    accelerator.register_save_state_pre_hook(unwrapped)
-    accelerator.register_load_state_pre_hook(into_unwrapped)
     return accelerator
 
 

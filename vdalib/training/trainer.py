@@ -1,36 +1,30 @@
-"""The three stages: one training step, one schedule, checkpoints from which a run goes on bit for bit."""
+"""The trainer: loop, schedule, checkpoints from which a run goes on bit for bit, processes, trackers. It knows no method."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from accelerate.utils import gather_object
-from safetensors.torch import load_file, save_file
+from filelock import FileLock, Timeout
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.profiler import record_function
 from tqdm.auto import tqdm
 
-from vdalib.attributes import losses
-from vdalib.attributes.assembly import VisualDescriptionAssembler, drawn_patches, masked_prototypes, predicted_masks
-from vdalib.attributes.flow import InvertibleNetwork
-from vdalib.attributes.mixture import HierarchicalGMM
-from vdalib.clip import FrozenCLIP
-from vdalib.config import Config, ScheduleConfig
+from vdalib.config import Config, ScheduleConfig, method_class
 from vdalib.data import build_dataset, completed
 from vdalib.data.loader import training_batches
-from vdalib.io import atomic_path
-from vdalib.segmentation.labelling import PseudoLabeller
-from vdalib.segmentation.losses import affinity_loss, segmentation_loss
-from vdalib.segmentation.segmenter import Segmenter, patch_affinity
-from vdalib.training.devices import accelerator_for, autocast
-
-STAGES = ("segmenter", "inter-class", "intra-class")
+from vdalib.io import atomic_path, save_tensors
+from vdalib.training import checkpoints
+from vdalib.training.devices import accelerator_for
+from vdalib.training.step import Step
 
 
 def learning_rate_factor(step: int, schedule: ScheduleConfig) -> float:
@@ -40,312 +34,234 @@ def learning_rate_factor(step: int, schedule: ScheduleConfig) -> float:
     return (1 - step / schedule.total_steps) ** schedule.lr_power
 
 
-def _changes(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
-    """The settings that differ, one sentence each."""
-    for name, value in given.items():
-        if isinstance(value, dict) and value.keys() == saved[name].keys():
-            yield from _changes(saved[name], value, f"{prefix}{name}.")
-        elif value != saved[name]:
-            yield f"{prefix}{name} is {saved[name]!r} there, found {value!r}"
-
-
-class VisualMixture(nn.Module):
-    """The INN and the hierarchical mixture in its latent space: all that inference leaves out."""
-
-    def __init__(self, config: Config, num_classes: int, dim: int):
-        super().__init__()
-        self.flow = InvertibleNetwork(dim, **vars(config.flow), seed=config.seed)
-        settings = config.mixture
-        self.gmm = HierarchicalGMM(
-            num_classes, settings.attributes, dim, settings.offset_scale, fit_attributes=settings.patch_attributes > 0
-        )
-
-    def loss(self, vectors: Tensor, members: Tensor, config: Config, intra: bool) -> dict[str, Tensor]:
-        """The INN's loss terms for vectors (n (1+P), D) of classes (n (1+P),) ([A] sec. 3, [N]).
-
-        Each of n reliable prototypes is followed by its P = `mixture.patch_attributes` patches, which only L_intra sees ([R]).
-        """
-        every = 1 + config.mixture.patch_attributes
-        classes = members[::every]
-        z, log_det = self.flow(vectors[::every])
-        self.gmm.initialise(z, classes)
-        scale = z.shape[1] if config.mixture.nll_scale == "per_dimension" else 1
-        energy = self.gmm.class_energy(z)
-        terms = {
-            "inter": losses.inter_class_nll(energy, self.gmm.log_class_weights, log_det, scale),
-            "discriminative": losses.discriminative(energy, self.gmm.log_class_weights, classes),
-        }
-        if intra:
-            if every > 1:
-                z, log_det = self.flow(vectors)
-                self.gmm.initialise_attributes(z, members)
-            weights = self.gmm.log_attribute_weights[members]
-            terms["intra"] = losses.intra_class_nll(self.gmm.attribute_energy(z, members), weights, log_det, scale)
-        return terms
-
-
-class ProjectedSegmenter(nn.Module):
-    """The segmenter, and the projection of its embedding into CLIP's joint space that DSE needs ([R] sec. 7)."""
-
-    def __init__(self, segmenter: Segmenter, dim: int):
-        super().__init__()
-        self.segmenter = segmenter
-        self.projection = nn.Conv2d(segmenter.width, dim, 1, bias=False)
-
-    def forward(self, layers, grid, project: bool):
-        output = self.segmenter(layers, grid)
-        return output, self.projection(output.embedding) if project else None
-
-
 class Trainer:
-    """Trains VDA in a run directory and goes on from the last checkpoint there.
+    """Trains the method that the configuration names in a run directory, and goes on from the last checkpoint there.
 
-    The run directory holds config.yaml, metrics.jsonl, segmenter.safetensors (all that inference needs), mixture.safetensors and
-    checkpoints/. Every random number of step i is drawn from (seed, i), so a resumed run equals one that never stopped.
+    The run directory holds config.yaml, metrics.jsonl, segmenter.safetensors (all that inference needs), memory.safetensors (what
+    the method keeps beside it) and checkpoints/. Every random number of step i is drawn from (seed, i), so a resumed run equals
+    one that never stopped. The parts of the method that the trainer uses are those of `vdalib.methods.base.Method`.
     """
 
     def __init__(self, config: Config, run_dir: str | Path, dataset=None):
         self.config = config = completed(config)
         self.run_dir = Path(run_dir)
-        self.accelerator = accelerator_for(config.precision)
+        self.accelerator = accelerator_for(config.precision, config.tracker, self.run_dir)
         self.device = self.accelerator.device
         torch.manual_seed(config.seed)
         self.dataset = dataset if dataset is not None else build_dataset(config.data, config.data.train_split, config.seed)
-        num_classes = len(self.dataset.class_names)
-        self.clip = FrozenCLIP.from_config(config.clip).to(self.device)
-        patch, crop = self.clip.patch_size, config.data.crop
+        self.method = method_class(config.method)(config, self.dataset.class_names, self.device)
+        patch, crop = self.method.network.patch_size, config.data.crop
         if crop % patch:
             near = f"{max(crop // patch, 1) * patch} or {(crop // patch + 1) * patch}"
-            raise ValueError(f"data.crop: {crop} px are not whole patches of {patch} px ({config.clip.model}); choose {near}")
-        self.labeller = PseudoLabeller(self.clip, self.dataset.class_names, config)
-        segmenter = Segmenter.from_config(config.segmenter, self.clip.num_layers, self.clip.token_width, num_classes)
-        segmenter.adapter.dropout.share = (self.accelerator.process_index, self.accelerator.num_processes)
-        model = ProjectedSegmenter(segmenter, self.clip.dim)
-        mixture = VisualMixture(config, num_classes, self.clip.dim)
-        self.assembler = VisualDescriptionAssembler(
-            mixture.flow, mixture.gmm, config.assembly.density, config.assembly.static_density, config.assembly.response
-        )
-        schedule = config.schedule
-        decoder = list(segmenter.decoder.parameters())
-        others = [*segmenter.adapter.parameters(), *model.projection.parameters()]
-        groups = [
-            {"params": others, "base_lr": schedule.learning_rate},
-            {"params": decoder, "base_lr": schedule.learning_rate * schedule.decoder_lr_factor},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-        inn_lr = config.mixture.learning_rate
-        centres = {"params": mixture.gmm.parameters(), "lr": inn_lr * config.mixture.centre_lr_factor}
-        mixture_optimizer = torch.optim.Adam([{"params": mixture.flow.parameters()}, centres], lr=inn_lr)
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        # Every process makes the same INN step on the gathered prototypes, so the INN needs no gradient exchange.
-        self.mixture = self.accelerator.prepare_model(mixture, evaluation_mode=True)
-        self.mixture_optimizer = self.accelerator.prepare_optimizer(mixture_optimizer)
-        self.waiting = (torch.empty(0, self.clip.dim, device=self.device), torch.empty(0, dtype=torch.long, device=self.device))
+            raise ValueError(f"data.crop: {crop} px are not whole patches of {patch} px; choose {near}")
+        self.method.share(self.accelerator.process_index, self.accelerator.num_processes)
+        groups = [{"base_lr": config.schedule.learning_rate, **group} for group in self.method.parameter_groups()]
+        optimizer = torch.optim.AdamW(groups, lr=config.schedule.learning_rate, weight_decay=config.schedule.weight_decay)
+        self.model, self.optimizer = self.accelerator.prepare(self.method.model, optimizer)
         self.step = 0
         self.resume()
 
-    @property
-    def segmenter(self) -> Segmenter:
-        return self.accelerator.unwrap_model(self.model).segmenter
-
-    def stage(self, step: int) -> int:
-        """0, 1 or 2: which of STAGES the step belongs to."""
-        return sum(step >= end for end in self.config.schedule.stage_ends[:2])
-
-    @property
-    def needs_mixture(self) -> bool:
-        return self.config.assembly.fusion or self.config.assembly.enhancement
-
     def fit(self, until: int | None = None) -> None:
-        """Train to `total_steps`, or only until the given step; writes metrics.jsonl and checkpoints."""
+        """Train to `total_steps`, or only until the given step; writes metrics.jsonl and checkpoints.
+
+        Raises ValueError where another model lies in the run directory, where another process trains in it, and at the first loss
+        that is not finite, naming step and term; the last checkpoint stays.
+        """
         schedule, total = self.config.schedule, self.config.schedule.total_steps
-        if self.step == 0 and self.accelerator.is_main_process:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-            self.config.save(self.run_dir / "config.yaml")
-            (self.run_dir / "metrics.jsonl").unlink(missing_ok=True)
-        batches = training_batches(
-            self.dataset, self.config, self.step, self.accelerator.num_processes, self.accelerator.process_index
-        )
-        stop = total if until is None else min(until, total)
-        bar = tqdm(total=total, initial=self.step, unit="step", disable=not self.accelerator.is_main_process)
-        pending, started = [], time.perf_counter()
-        for batch in batches if self.step < stop else ():
-            batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-            pending.append((self.step, self.train_step(batch)))
-            self.step += 1
-            bar.update()
-            at_checkpoint = self.step in schedule.stage_ends or self.step % schedule.checkpoint_every == 0
-            if len(pending) == 10 or at_checkpoint or self.step == stop:
-                elapsed, started = time.perf_counter() - started, time.perf_counter()
-                self._log(pending, len(pending) * schedule.batch_size / elapsed, bar)
-                pending = []
-            if at_checkpoint:
-                self.save_checkpoint()
-            if self.step == stop:
-                break
-        bar.close()
+        with self._alone_in_run_dir():
+            self._enter_run_dir()
+            batches = training_batches(
+                self.dataset,
+                self.config,
+                self.step,
+                self.accelerator.num_processes,
+                self.accelerator.process_index,
+                self.method.views,
+            )
+            stop = total if until is None else min(until, total)
+            bar = tqdm(total=total, initial=self.step, unit="step", disable=not self.accelerator.is_main_process)
+            pending, started = [], time.perf_counter()
+            for batch in batches if self.step < stop else ():
+                batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+                terms = self.train_step(batch)
+                pending.append((self.step, self.optimizer.param_groups[0]["lr"], terms))
+                self.step += 1
+                bar.update()
+                at_checkpoint = self.step in self.method.stage_ends or self.step % schedule.checkpoint_every == 0
+                if len(pending) == 10 or at_checkpoint or self.step == stop:
+                    elapsed, started = time.perf_counter() - started, time.perf_counter()
+                    self._log(pending, len(pending) * schedule.batch_size / elapsed, bar)
+                    pending = []
+                if at_checkpoint:
+                    self.save_checkpoint()
+                if self.step == stop:
+                    break
+            bar.close()
+            if self.step == total and self.config.tracker:
+                self.accelerator.end_training()
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One optimiser step on images (B, 3, H, W) in 0..1 with labels (B, K); returns its loss terms, still on the device."""
-        config, stage = self.config, self.stage(self.step)
-        torch.manual_seed(config.seed * 1_000_003 + self.step)
+        """One optimiser step on a batch of `training_batches`; returns what is logged, still on the device."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        factor = learning_rate_factor(self.step, self.config.schedule)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * learning_rate_factor(self.step, config.schedule)
-        images, labels = batch["images"], batch["labels"]
-        fuse = stage == 2 and config.assembly.fusion
-        enhance = stage == 2 and config.assembly.enhancement
+            group["lr"] = group["base_lr"] * factor
         self.model.train()
-        with autocast(self.device, config.precision):
-            with record_function("clip"):
-                features = self.clip.encode_image(images, attention=config.refine.random_walk, embed=self._frozen_embedding)
-            output, projected = self.model(features.layers, features.grid, enhance)
-        logits, embedding = output.logits.float(), output.embedding.float()
-        with torch.no_grad():
-            with record_function("inn and assembly"):
-                found = self.labeller.prototypes(features, logits, labels)
-                queries = self.labeller.queries(found, self.assembler if fuse else None)
-            with record_function("cam and affinity"):
-                own = embedding if stage > 0 else None
-                target = self.labeller.pseudo_label(features, queries, labels, images, own, batch["valid"])
-        with record_function("losses"):
-            terms = {
-                "segmentation": segmentation_loss(
-                    self._upsample(logits, target), target, config.schedule.background_weight, self._total
-                ),
-                "affinity": affinity_loss(patch_affinity(embedding), self._at_grid(target, features.grid), total=self._total),
-            }
-            if enhance:
-                terms["contrastive"] = self._contrastive(projected.float(), logits.detach(), labels, found.reliable)
-            # Each process has its part of every loss; gradients and logged values are averaged over processes.
-            terms = {name: self.accelerator.num_processes * part for name, part in terms.items()}
-            loss = terms["segmentation"] + config.schedule.affinity_weight * terms["affinity"]
-            if enhance:
-                loss = loss + config.assembly.enhancement_weight * terms["contrastive"]
+        step = Step(
+            self.step,
+            self.config.schedule.total_steps,
+            self.method.stage(self.step),
+            self.model,
+            lambda count: self.accelerator.reduce(count, "sum"),
+            self.accelerator.gather,
+        )
+        terms, seen = self.method.loss_terms(batch, step)
+        # Each process has its part of every loss; gradients and logged values are averaged over processes.
+        terms = {name: self.accelerator.num_processes * part for name, part in terms.items()}
+        loss = sum(self.method.loss_weights.get(name, 1) * term for name, term in terms.items())
         with record_function("segmenter backward"):
             self.optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(loss)
         with record_function("optimiser"):
             self.optimizer.step()
-        if stage > 0 and self.needs_mixture:
-            with record_function("inn and assembly"):
-                gather = self.accelerator.gather
-                vectors = gather(found.prototypes[:, :, None].float())
-                if config.mixture.patch_attributes:
-                    masks = gather(predicted_masks(logits, labels))
-                    drawn = drawn_patches(gather(features.patches), masks, config.mixture.patch_attributes)
-                    vectors = torch.cat([vectors, drawn.float()], dim=2)
-                terms |= self._mixture_steps(vectors, gather(found.reliable), intra=stage == 2)
-        reliable, present, named = self._total(torch.stack([found.reliable.sum(), found.present.sum(), labels.sum()]))
-        terms |= {"reliable": reliable / present.clamp_min(1), "predicted": present / named.clamp_min(1)}
+        terms |= self.method.after_step(seen, step)
         return {name: value.detach() for name, value in terms.items()}
 
-    def _total(self, count: Tensor) -> Tensor:
-        """A count summed over all processes."""
-        return self.accelerator.reduce(count, "sum")
-
-    def _contrastive(self, projected: Tensor, logits: Tensor, labels: Tensor, reliable: Tensor) -> Tensor:
-        """L_con: the adapter's masked-average prototypes (B, K, D) against the class anchors g(mu_k) [N]."""
-        prototypes, _ = masked_prototypes(projected, predicted_masks(logits, labels))
-        image, classes = reliable.nonzero(as_tuple=True)
-        temperature = self.config.assembly.enhancement_temperature
-        return losses.class_contrastive(prototypes[image, classes], self.assembler.anchors(), classes, temperature, self._total)
-
-    def _frozen_embedding(self, layers, grid) -> Tensor:
-        """Adapter features for learnable calibration; no gradient, no dropout."""
-        segmenter = self.segmenter
-        was_training = segmenter.training
-        segmenter.eval()
-        with torch.no_grad():
-            embedding = segmenter.adapter(layers, grid)
-        segmenter.train(was_training)
-        return embedding
-
-    @staticmethod
-    def _upsample(logits: Tensor, target: Tensor) -> Tensor:
-        return F.interpolate(logits, target.shape[-2:], mode="bilinear", align_corners=False)
-
-    @staticmethod
-    def _at_grid(target: Tensor, grid: tuple[int, int]) -> Tensor:
-        return F.interpolate(target[:, None].float(), grid, mode="nearest")[:, 0].long()
-
-    def _mixture_steps(self, vectors: Tensor, reliable: Tensor, intra: bool) -> dict[str, Tensor]:
-        """Collect reliable prototypes; one INN step for every full batch of them [N].
-
-        vectors: (B, K, 1+P, D) of all processes, each prototype followed by its patches; reliable: (B, K).
-        """
-        image, classes = reliable.nonzero(as_tuple=True)
-        every, terms = vectors.shape[2], {}
-        vectors = torch.cat([self.waiting[0], vectors[image, classes].flatten(0, 1)])
-        classes = torch.cat([self.waiting[1], classes.repeat_interleave(every)])
-        size = self.config.mixture.batch_size * every
-        while len(classes) >= size:
-            self.mixture.train()
-            with torch.autocast(self.device.type, enabled=False):
-                terms = self.mixture.loss(vectors[:size], classes[:size], self.config, intra)
-            loss = terms["inter"] + self.config.mixture.discriminative_weight * terms["discriminative"] + terms.get("intra", 0)
-            self.mixture_optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(loss)
-            self.mixture_optimizer.step()
-            self.mixture.eval()
-            vectors, classes = vectors[size:], classes[size:]
-        self.waiting = (vectors, classes)
-        return terms
-
-    def _log(self, pending: list[tuple[int, dict[str, Tensor]]], images_per_second: float, bar: tqdm) -> None:
+    def _log(self, pending: list[tuple[int, float, dict[str, Tensor]]], images_per_second: float, bar: tqdm) -> None:
         rows = []
-        for step, terms in pending:
-            values = self.accelerator.reduce(torch.stack([*terms.values()]).float(), "mean").tolist()
-            rows.append({"step": step, "stage": self.stage(step), **{k: round(v, 6) for k, v in zip(terms, values)}})
+        for step, rate, terms in pending:
+            values = self.accelerator.reduce(torch.stack([*terms.values()]).float(), "mean")
+            finite = values.isfinite().tolist()
+            values = dict(zip(terms, values.tolist()))
+            if bad := [name for name, good in zip(terms, finite) if not good]:
+                cure = "lower schedule.learning_rate or try precision=no; the last checkpoint is as it was"
+                raise ValueError(f"{self.run_dir}: step {step}: {', '.join(bad)} is not finite ({values[bad[0]]}); {cure}")
+            rows.append({"step": step, "stage": self.method.stage(step), **{k: round(v, 6) for k, v in values.items()}})
+            rows[-1] |= {"learning_rate": float(f"{rate:.6g}"), "time": round(time.time(), 3)}
+            if self.config.tracker:
+                self.accelerator.log(rows[-1], step=step)
         if not self.accelerator.is_main_process:
             return
         with open(self.run_dir / "metrics.jsonl", "a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-        last = rows[-1]
-        bar.set_description(STAGES[last["stage"]])
-        shown = {k: f"{v:.3f}" for k, v in last.items() if k not in ("step", "stage", "predicted")}
+        bar.set_description(self.method.stages[rows[-1]["stage"]])
+        hidden = ("step", "stage", "predicted", "learning_rate", "time")
+        shown = {k: f"{v:.3f}" for k, v in rows[-1].items() if k not in hidden}
         bar.set_postfix(shown | {"images/s": f"{images_per_second:.1f}"})
 
+    # the run directory
+
     def save_checkpoint(self) -> None:
-        """Weights at the top of the run directory and the whole state in checkpoints/step_N, each renamed when complete."""
-        final = self.run_dir / "checkpoints" / f"step_{self.step:07d}"
-        partial = final.with_name(final.name + ".partial")
-        self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(partial), safe_serialization=True)
+        """The whole state in checkpoints/step_N, renamed when complete, then weights at the top of the run directory.
+
+        Older checkpoints go, but for the newest `schedule.keep` and the ends of stages.
+        """
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return
-        waiting = {"prototypes": self.waiting[0].contiguous(), "classes": self.waiting[1].contiguous()}
-        save_file(waiting, partial / "waiting.safetensors")
-        self.save_weights()  # before the checkpoint is complete: a run that dies in between makes them again
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
+        parts = {"model": self._bare_model.state_dict(), "memory": self.method.memory.state_dict()}
+        if bad := [key for part in parts.values() for key, value in part.items() if not value.isfinite().all()]:
+            raise ValueError(f"{self.run_dir}: step {self.step}: weights are not finite ({bad[0]}); no checkpoint is written")
+        parts |= {f"optimizer_{i}": checkpoints.optimizer_tensors(optimizer) for i, optimizer in enumerate(self._optimizers)}
+        scaler = self.accelerator.scaler
+        checkpoints.write(self.run_dir, self.step, parts, {"scaler": scaler.state_dict() if scaler else None})
+        self.save_weights()
+        if gone := checkpoints.prune(self.run_dir, self.config.schedule.keep, self.method.stage_ends):
+            kept = f"ends of stages and the newest {self.config.schedule.keep} stay (schedule.keep)"
+            tqdm.write(f"{self.run_dir}: removed the checkpoint of step {', '.join(map(str, gone))}; {kept}")
 
     def save_weights(self) -> None:
-        for name, module in (("segmenter", self.segmenter), ("mixture", self.mixture)):
-            with atomic_path(self.run_dir / f"{name}.safetensors") as path:
-                save_file({key: value.contiguous() for key, value in module.state_dict().items()}, path)
+        """What inference needs and what the method keeps beside it, with the step that they are of."""
+        for name, module in (("segmenter", self.method.network.trained), ("memory", self.method.memory)):
+            save_tensors(self.run_dir / f"{name}.safetensors", module.state_dict(), {"step": str(self.step)})
 
     def resume(self) -> None:
-        """Go on from the last complete checkpoint, if there is one; the number of processes may be another."""
-        checkpoints = sorted((self.run_dir / "checkpoints").glob("step_*[0-9]"))
-        last = gather_object([checkpoints[-1].name if checkpoints else "none"])
+        """Go on from the last intact checkpoint, if there is one; the number of processes may be another."""
+        last = gather_object([max(checkpoints.steps(self.run_dir), default=None)])
         if len({*last}) > 1:
-            raise ValueError(f"{self.run_dir}: processes see different checkpoints ({', '.join(last)}); put it on a shared disk")
-        if not checkpoints:
+            seen = ", ".join("none" if step is None else str(step) for step in last)
+            raise ValueError(f"{self.run_dir}: processes see different checkpoints (steps {seen}); put it on a shared disk")
+        if last[0] is None or (found := checkpoints.latest(self.run_dir, self.device)) is None:
             return
-        saved = Config.from_preset(self.run_dir / "config.yaml")
-        changes = "; ".join(_changes(saved.to_dict(), self.config.to_dict()))
-        if changes:
-            raise ValueError(f"{self.run_dir / 'config.yaml'}: {changes}; use another run directory or delete this one")
-        self.accelerator.load_state(str(checkpoints[-1]))
-        self.step = int(checkpoints[-1].name.removeprefix("step_"))
-        waiting = load_file(checkpoints[-1] / "waiting.safetensors", device=str(self.device))
-        self.waiting = (waiting["prototypes"], waiting["classes"])
+        self._require_same_config()
+        step, parts, facts = found
+        if step > self.config.schedule.total_steps:
+            where = checkpoints.folder(self.run_dir, step)
+            raise ValueError(f"{where}: lies beyond schedule.total_steps ({self.config.schedule.total_steps}); delete it")
+        self._bare_model.load_state_dict(parts["model"])
+        self.method.memory.load_state_dict(parts["memory"])
+        for i, optimizer in enumerate(self._optimizers):
+            checkpoints.load_optimizer(optimizer, parts[f"optimizer_{i}"])
+        if facts["scaler"]:
+            self.accelerator.scaler.load_state_dict(facts["scaler"])
+        self.step = step
+
+    @property
+    def _bare_model(self) -> nn.Module:
+        return self.accelerator.unwrap_model(self.model)
+
+    @property
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [self.optimizer, *self.method.optimizers]
+
+    @contextmanager
+    def _alone_in_run_dir(self) -> Iterator[None]:
+        """No other training writes into the run directory meanwhile; a dead process holds no lock."""
+        if not self.accelerator.is_main_process:
+            yield
+            return
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        owner, lock = self.run_dir / ".training", FileLock(self.run_dir / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+            raise ValueError(
+                f"{self.run_dir}: {who} trains here; wait for it, stop it, or choose another run directory"
+            ) from None
+        try:
+            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+    def _enter_run_dir(self) -> None:
+        """Begin, or find everything as the checkpoint left it; what was written after it goes."""
+        if max(checkpoints.steps(self.run_dir), default=0) > self.step:  # another process went on meanwhile
+            self.resume()
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return
+        weights, config = self.run_dir / "segmenter.safetensors", self.run_dir / "config.yaml"
+        if self.step == 0:
+            if config.exists():
+                self._require_same_config()
+            if weights.exists():
+                raise ValueError(
+                    f"{weights}: a trained model without a checkpoint to go on from; use another run directory or delete it"
+                )
+            self.config.save(config)
+        elif not weights.exists() or _step_of(weights) != self.step:  # killed between checkpoint and weights
+            self.save_weights()
         self._forget_metrics_after(self.step)
+        if self.config.tracker:
+            self.accelerator.init_trackers("vdalib", self.config.to_dict() if self.config.tracker != "tensorboard" else None)
+
+    def _require_same_config(self) -> None:
+        path = self.run_dir / "config.yaml"
+        saved = Config.of_run(self.run_dir)
+        if changes := "; ".join(saved.differences(self.config)):
+            raise ValueError(f"{path}: {changes}; use another run directory or delete this one")
 
     def _forget_metrics_after(self, step: int) -> None:
         path = self.run_dir / "metrics.jsonl"
-        if path.exists() and self.accelerator.is_main_process:
+        if path.exists():
             kept = path.read_text().splitlines()[:step]  # one row a step; the last one may be cut short
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(line + "\n" for line in kept))
+
+
+def _step_of(weights: Path) -> int | None:
+    with safe_open(weights, "pt") as file:
+        return int((file.metadata() or {}).get("step", -1))

@@ -1,0 +1,2 @@
+"""One file a method: `vda`, and the controls `text` and `class_mean`. `base` is what a method is; `frozen_clip` is what those
+on a frozen CLIP share."""
