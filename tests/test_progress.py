@@ -7,7 +7,7 @@ import pytest
 
 from vdalib import progress as module
 from vdalib.commands.status import StatusLine
-from vdalib.progress import STATUS_FILE, progress
+from vdalib.progress import STATUS_FILE, progress_bar
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def clock(monkeypatch):
 
 
 def test_a_log_gets_a_line_a_minute_and_whole_ones(log, clock):
-    bar = progress(total=600, desc="inter-class", unit="step")
+    bar = progress_bar(total=600, desc="inter-class", unit="step")
     for step in range(600):
         clock.now += 0.5
         bar.set_postfix({"loss": f"{step / 1000:.3f}"}, refresh=False)
@@ -50,15 +50,15 @@ def test_a_log_gets_a_line_a_minute_and_whole_ones(log, clock):
 
 
 def test_a_bar_over_an_iterable_yields_it_and_a_disabled_one_says_nothing(log):
-    assert list(progress(range(3), desc="seeds")) == [0, 1, 2]
+    assert list(progress_bar(range(3), desc="seeds")) == [0, 1, 2]
     assert log.getvalue().splitlines()[-1].startswith("seeds: 3/3 its")
     seen = log.getvalue()
-    assert list(progress(range(3), disable=True)) == [0, 1, 2] and log.getvalue() == seen
+    assert list(progress_bar(range(3), disable=True)) == [0, 1, 2] and log.getvalue() == seen
 
 
 def test_a_status_file_is_written_instead_where_one_is_named(log, monkeypatch, tmp_path):
     monkeypatch.setenv(STATUS_FILE, str(tmp_path / "status"))
-    bar = progress(total=2, desc="segmenter", unit="step")
+    bar = progress_bar(total=2, desc="segmenter", unit="step")
     bar.update(2)
     bar.close()
     assert (tmp_path / "status").read_text().splitlines()[-1] == "segmenter: 2/2 steps, 00:00 left"

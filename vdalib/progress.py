@@ -28,7 +28,7 @@ class _Lines(Bar):
             self._decr_instances(self)
 
 
-def progress(iterable=None, **options: Any) -> Bar:
+def progress_bar(iterable=None, **options: Any) -> Bar:
     """A tqdm bar over `iterable`, or of `total`, that suits where its output goes.
 
     In a terminal and in a notebook the bars of `tqdm.auto`; else a line a minute. Where the environment names a STATUS_FILE, a

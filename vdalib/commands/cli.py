@@ -22,9 +22,11 @@ def run(given: Namespace) -> None:
 
 def train(given: Namespace) -> None:
     config, _ = _config(given)
+    from vdalib.evaluation.validation import validation
     from vdalib.training.trainer import Trainer
 
-    Trainer(config, _run_dir(given)).fit()
+    trainer = Trainer(config, _run_dir(given))
+    trainer.fit(validate=validation(trainer.config, trainer.device))
 
 
 def segment(given: Namespace) -> None:
@@ -44,14 +46,13 @@ def evaluate(given: Namespace) -> None:
     overrides = _of_run(given)
     from accelerate import PartialState
 
-    from vdalib.evaluation.measuring import evaluate_run
-    from vdalib.io import write_json
+    from vdalib.evaluation.measuring import measure_run
 
     state, out = PartialState(), given.run / "evaluation.json"
-    values = evaluate_run(given.run, not given.plain, overrides, state.device, progress=state.is_main_process)
+    measures = measure_run(given.run, not given.plain, overrides, state.device, progress=state.is_main_process)
     if state.is_main_process:
-        write_json(out, values)
-        print(f"{json.dumps(values, indent=1)}\n{out}")
+        measures.write(out)
+        print(f"{json.dumps(measures.table, indent=1)}\n{out}")
 
 
 def prepare(given: Namespace) -> None:
@@ -70,8 +71,10 @@ def submit(given: Namespace) -> None:
 
 
 def compare(given: Namespace) -> None:
+    from vdalib.config import Config
+
     for folder in given.runs:
-        _require_run(folder)
+        Config.of_run(folder)
     from vdalib.commands.compare import compare
 
     print(compare(given.runs, given.out, given.measure, given.csv))
@@ -281,12 +284,5 @@ def _of_run(given: Namespace) -> dict[str, Any]:
     from vdalib.config import Config
 
     overrides = _overrides(given) if "overrides" in given else {}
-    Config.from_preset(_require_run(given.run), overrides)
+    Config.of_run(given.run, overrides)
     return overrides
-
-
-def _require_run(folder: Path) -> Path:
-    path = folder / "config.yaml"
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: missing; {folder} is not the directory of a trained run")
-    return path

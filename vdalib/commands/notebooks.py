@@ -149,7 +149,8 @@ def _told(watch: Callable[[str], None] | None, status: Path) -> Iterator[Callabl
 
     def tell() -> None:
         while not over.wait(0.5):
-            watch(", ".join(filter(None, (cell, _last_line(status)))))
+            if cell:
+                watch(", ".join(filter(None, (cell, _last_line(status)))))
 
     teller = threading.Thread(target=tell, daemon=True)
     if watch:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from vdalib.commands.estimate import estimate
 from vdalib.commands.notebooks import NOTEBOOKS, execute
 from vdalib.commands.status import StatusLine
 from vdalib.config import Config, preset_names
@@ -32,6 +33,7 @@ def run(preset: str, run_dir: Path, overrides: dict[str, Any]) -> None:
     run_dir = run_dir.resolve()
     preset = preset if preset in preset_names() else str(Path(preset).resolve())  # notebooks run elsewhere
     overrides, own_folder = _ready_data(preset, overrides, run_dir)
+    print(estimate(Config.from_preset(preset, overrides), run_dir), flush=True)
     run_dir.mkdir(parents=True, exist_ok=True)
     parameters = {"preset": preset, "run_dir": str(run_dir), "overrides": overrides}
     for name in ("02_staged_training",) if own_folder else ("02_staged_training", "05_evaluation"):

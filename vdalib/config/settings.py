@@ -170,6 +170,7 @@ class ScheduleConfig(Section):
     background_weight: Share = 0.5  # of the segmentation loss; 0.5 is [P], else [R]
     affinity_weight: NonNegative = 0.1
     checkpoint_every: Count = 1000
+    validate_every: Steps = 0  # steps between two looks at val, into metrics.jsonl; 0 = never
     keep: Count = 2  # newest checkpoints that stay, beside those at the ends of stages
 
     @property

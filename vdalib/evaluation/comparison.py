@@ -33,9 +33,7 @@ class Record:
     def read(cls, run_dir: str | Path) -> Record:
         """Raises FileNotFoundError without config.yaml, ValueError for a file that is broken."""
         folder = Path(run_dir)
-        if not (folder / "config.yaml").exists():
-            raise FileNotFoundError(f"{folder / 'config.yaml'}: missing; {folder} is not a run directory")
-        settings = dict(_flat(Config.from_preset(folder / "config.yaml").to_dict()))
+        settings = dict(_flat(Config.of_run(folder).to_dict()))
         seed = settings.pop("seed")
         settings = {name: value for name, value in settings.items() if name not in PLACES}
         return cls(folder, seed, settings, logged_rows(folder), Measures.of_run(folder))

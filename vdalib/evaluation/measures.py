@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vdalib.evaluation.segmentation import ConfusionMatrix
 from vdalib.io import write_json
 
 # mIoU in percent, by name in metrics.json, evaluation.json, results.csv of a sweep, metrics.jsonl and benchmarks/*.json ->
@@ -24,12 +25,12 @@ MEASURES = {
     "train_miou": "train, prediction",
 }
 # Every row of metrics.jsonl has these; what else it has are loss terms and counts by the names that the method gives them, and in
-# rows of `schedule.validate_every` the validation's measures.
+# rows of `schedule.validate_every` the measures of val.
 LOGGED = {
     "step": "number of the step, from 0",
-    "stage": "0, 1 or 2: number of the stage",
-    "seconds": "of training until then, pauses left out",
+    "stage": "number of the method's stage, from 0",
     "learning_rate": "of the first parameter group",
+    "time": "when it was logged, seconds since 1970",
 }
 FILES = ("metrics.json", "evaluation.json")  # of the evaluation notebook, of `vdalib evaluate`
 
@@ -40,6 +41,18 @@ class Measures:
 
     table: dict[str, float] = field(default_factory=dict)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of_masks(
+        cls, matrices: Mapping[str, ConfusionMatrix], class_names: Sequence[str], others: Mapping[str, float] | None = None
+    ) -> Measures:
+        """Of confusion matrices by the name of their measure, besides other percentages; a class that nowhere is has no IoU."""
+        per_class = {}
+        for name, matrix in matrices.items():
+            ious = dict(zip(("background", *class_names), (100 * matrix.iou()).tolist()))
+            per_class[name] = {key: round(iou, 2) for key, iou in ious.items() if iou == iou}
+        table = {**(others or {}), **{name: 100 * matrix.mean_iou() for name, matrix in matrices.items()}}
+        return cls({name: table[name] for name in (*MEASURES, *table) if name in table}, per_class)
 
     def write(self, path: str | Path) -> None:
         write_json(path, {"table": self.table, "per_class": self.per_class})
