@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import gather_object
 from filelock import FileLock, Timeout
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.profiler import record_function
 
@@ -287,5 +287,9 @@ class Trainer:
 
 
 def _step_of(weights: Path) -> int | None:
-    with safe_open(weights, "pt") as file:
-        return int((file.metadata() or {}).get("step", -1))
+    """Of which step the weights are; None where the file is damaged."""
+    try:
+        with safe_open(weights, "pt") as file:
+            return int((file.metadata() or {})["step"])
+    except (SafetensorError, KeyError):
+        return None
