@@ -100,7 +100,7 @@ def test_assembled_query_is_that_of_a_hand_computation():
     gmm.offsets.data = torch.tensor([[[-1.0, 1.0]]]).double()  # attributes at (1, 0) and (0, 1)
     gmm.attribute_logits.data = torch.tensor([[math.log(3.0), 0.0]]).double()
     prototype, text = torch.tensor([[0.6, 0.8]]).double(), torch.tensor([[0.0, -2.0]]).double()
-    assembler = VisualDescriptionAssembler(flow, gmm, "literal", response="literal")
+    assembler = VisualDescriptionAssembler(flow, gmm, "literal")  # responses are literal by default
     found = assembler.query(prototype, torch.tensor([0]), text)
 
     energies = (0.5 * (0.4**2 + 0.8**2), 0.5 * (0.6**2 + 0.2**2))  # 0.4 and 0.2
@@ -229,7 +229,7 @@ def test_assembling_never_initialises_the_flow_and_leaves_its_mode():
 def test_unknown_options_are_refused(parts):
     with pytest.raises(ValueError, match="density: expected one of .*literal, static, found 'dynamic'"):
         VisualDescriptionAssembler(*parts, density="dynamic")
-    with pytest.raises(ValueError, match="response: expected one of per_dimension, literal, found 'sharp'"):
+    with pytest.raises(ValueError, match="response: expected one of literal, per_dimension, found 'sharp'"):
         VisualDescriptionAssembler(*parts, response="sharp")
     with pytest.raises(ValueError, match=r"static_density: expected a weight in 0\.\.1, found 1.5"):
         VisualDescriptionAssembler(*parts, static_density=1.5)

@@ -12,7 +12,7 @@ from open_clip.model import resize_pos_embed  # noqa: E402
 from open_clip.modified_resnet import ModifiedResNet  # noqa: E402
 from open_clip.transformer import QuickGELU, VisionTransformer  # noqa: E402
 
-from vdalib.clip.dense import adapter_attention, dense_forward  # noqa: E402
+from vdalib.clip.dense import adapter_attention, dense_forward, position_embedding  # noqa: E402
 from vdalib.clip.text import attribute_bank, enriched_text  # noqa: E402
 
 TOWER = dict(image_size=32, patch_size=8, width=24, layers=4, heads=3, mlp_ratio=2.0, output_dim=16)
@@ -122,6 +122,39 @@ def test_other_sizes_equal_a_tower_built_for_that_size_with_open_clips_resizing(
     assert features.patches.shape == (2, 16, height // 8, width // 8)
     torch.testing.assert_close(tokens_of(features.patches), F.normalize(patches @ other.proj, dim=-1))
     torch.testing.assert_close(features.cls, F.normalize(cls, dim=-1))
+
+
+def bilinear(image, height, width):
+    """(h, w, C) at half-pixel centres, the border repeated; one interpolation per value."""
+    result = torch.zeros(height, width, image.shape[2], dtype=image.dtype)
+    for y in range(height):
+        for x in range(width):
+            places = ((y + 0.5) * image.shape[0] / height - 0.5, (x + 0.5) * image.shape[1] / width - 0.5)
+            (y0, dy), (x0, dx) = ((math.floor(max(p, 0)), max(p, 0) % 1) for p in places)
+            y1, x1 = min(y0 + 1, image.shape[0] - 1), min(x0 + 1, image.shape[1] - 1)
+            above = (1 - dx) * image[y0, x0] + dx * image[y0, x1]
+            result[y, x] = (1 - dy) * above + dy * ((1 - dx) * image[y1, x0] + dx * image[y1, x1])
+    return result
+
+
+@pytest.mark.parametrize("grid", [(6, 8), (3, 2)], ids=["larger", "smaller"])
+def test_positions_are_resized_bilinearly_where_asked_for(grid):
+    position = torch.randn(17, 5, generator=torch.Generator().manual_seed(0)).double()
+    found = position_embedding(position, (4, 4), grid, "bilinear")
+    torch.testing.assert_close(found[1:].unflatten(0, grid), bilinear(position[1:].unflatten(0, (4, 4)), *grid))
+    assert torch.equal(found[0], position[0])
+    assert not torch.allclose(found, position_embedding(position, (4, 4), grid))  # bicubic
+    assert torch.equal(position_embedding(position, (4, 4), (4, 4), "bilinear"), position)
+
+
+def test_the_dense_pass_resizes_positions_as_it_is_told():
+    visual, images = tower(), random_images(height=48)
+    found = dense_forward(visual, images, calibration="none", position_resize="bilinear")
+    resized = dense_sized(tower(), (4, 4))
+    position = position_embedding(visual.positional_embedding, (4, 4), (6, 4), "bilinear")
+    resized.positional_embedding, resized.grid_size = torch.nn.Parameter(position), (6, 4)
+    torch.testing.assert_close(found.patches, dense_forward(resized, images, calibration="none").patches)
+    assert not torch.allclose(found.patches, dense_forward(visual, images, calibration="none").patches)
 
 
 @pytest.mark.parametrize("share_heads", [False, True], ids=["heads apart", "heads shared"])
@@ -268,6 +301,7 @@ def test_images_of_a_wrong_size_or_shape_are_refused(shape, message):
         ({"calibrated_blocks": 5}, r"calibrated_blocks: expected 1 to 4 .* got 5"),
         ({"calibrated_blocks": 0}, r"calibrated_blocks: expected 1 to 4 .* got 0"),
         ({"calibrated_blocks": 4, "affinity_blocks": 6}, r"affinity_blocks: expected 0 to 4 .* got 6"),
+        ({"calibrated_blocks": 4, "position_resize": "area"}, "position_resize: expected one of bicubic, bilinear, got 'area'"),
         (
             {"calibrated_blocks": 4, "calibration": "learnable", "embed": lambda layers, grid: layers[0]},
             r"embed: expected features of shape \(2, E, 4, 4\), got \(2, 16, 24\)",

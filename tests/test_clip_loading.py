@@ -1,6 +1,7 @@
 """The frozen CLIP as a module: prompts, reduced vocabulary, text prototypes, and where weights come from."""
 
 import json
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -80,7 +81,7 @@ def model_config(vocabulary):
 
 def clip_config(**changes):
     values = dict(model="partworld", pretrained="partworld", calibration="static", calibrated_blocks=3)
-    values |= dict(share_heads=False, affinity_blocks=2, templates=("a clean origami {}.",))
+    values |= dict(share_heads=False, affinity_blocks=2, position_resize="bicubic", templates=("a clean origami {}.",))
     return SimpleNamespace(**values | changes)
 
 
@@ -170,6 +171,29 @@ def test_many_texts_are_encoded_as_one_by_one(small_clip):
     clip = FrozenCLIP.from_config(clip_config())
     together = clip.encode_text(["dog", "cat"] * 150)
     torch.testing.assert_close(together[[0, 299]], torch.cat([clip.encode_text(["dog"]), clip.encode_text(["cat"])]))
+
+
+def test_positions_are_resized_alike_for_features_and_layers_alone(small_clip):
+    images, found = torch.rand(1, 3, 32, 48), {}
+    for resize in ("bicubic", "bilinear"):
+        clip = FrozenCLIP.from_config(clip_config(position_resize=resize))
+        found[resize] = clip.encode_image(images).layers
+        torch.testing.assert_close(clip.encode_layers(images)[0], found[resize])
+    assert not torch.allclose(found["bicubic"][0], found["bilinear"][0])
+
+
+def test_a_dropped_text_tower_leaves_images_as_they_were_and_says_how_to_get_another(small_clip):
+    clip, images = FrozenCLIP.from_config(clip_config()), torch.rand(1, 3, 32, 32)
+    before, tower = clip.encode_image(images).patches, weakref.ref(clip.model.token_embedding.weight)
+    visual = sum(parameter.numel() for parameter in clip.model.visual.parameters())
+    clip.drop_text()
+    assert torch.equal(clip.encode_image(images).patches, before)
+    assert sum(parameter.numel() for parameter in clip.parameters()) == visual and tower() is None
+    assert not any(module.training for module in clip.modules())
+    clip.drop_text()  # nothing left to drop
+    for ask in (clip.encode_text, clip.text_prototypes):
+        with pytest.raises(RuntimeError, match="no text tower.*make another by FrozenCLIP.from_config.config.clip."):
+            ask(["dog"])
 
 
 def test_random_weights_where_none_are_asked_for(small_clip):

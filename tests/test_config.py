@@ -28,6 +28,8 @@ def test_voc_and_coco_presets_state_the_papers_schedule():
     assert coco.schedule.total_steps == 100_000
     assert (voc.schedule.batch_size, coco.schedule.batch_size) == (4, 8)
     assert (voc.refine.affinity_threshold, coco.refine.affinity_threshold) == (0.79, 0.88)
+    assert (voc.schedule.adapter_joins, coco.schedule.adapter_joins) == (14_000 / 30_000, 30_000 / 100_000)
+    assert (voc.schedule.lr_warmup, coco.schedule.lr_warmup) == (50, 200)
     assert voc.data.crop == coco.data.crop == 320
     assert (voc.clip.model, voc.clip.pretrained) == ("ViT-B-16-quickgelu", "openai")
     assert len(voc.clip.background_prompts) == 25

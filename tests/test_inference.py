@@ -9,97 +9,88 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from vdalib import inference
 from vdalib.config import Config, InferenceConfig
 from vdalib.data.images import read_mask
 from vdalib.inference import Predictor, dense_crf, multi_scale_logits, save_mask
 
 
-class PatchMeans:
-    """Stands in for CLIP: its only layer holds each patch's mean colour."""
+class Linear(nn.Module):
+    """Stands in for a network: a linear map of each patch's mean colour plus a slope in x for mirroring to cancel."""
 
     patch_size = 4
-
-    def __init__(self):
-        self.seen = []
-
-    def eval(self):
-        return self
-
-    def encode_layers(self, images):
-        assert not images.shape[-2] % 4 and not images.shape[-1] % 4
-        self.seen.append(tuple(images.shape))
-        grid = F.avg_pool2d(images, 4)
-        return (grid.flatten(2).transpose(1, 2),), tuple(grid.shape[-2:])
-
-
-class Linear(nn.Module):
-    """Stands in for the segmenter: a linear map of patch means plus a slope in x for mirroring to cancel."""
 
     def __init__(self, num_classes=2, slope=0.0):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.weight = nn.Parameter(torch.randn(3, num_classes + 1, generator=generator))
-        self.slope = slope
+        self.slope, self.seen = slope, []
 
-    def forward(self, layers, grid):
-        logits = (layers[-1] @ self.weight).transpose(1, 2).unflatten(2, grid)
-        return SimpleNamespace(logits=logits + self.slope * torch.linspace(-1, 1, grid[1]))
+    @property
+    def trained(self):
+        return self
+
+    def forward(self, images):
+        assert not images.shape[-2] % 4 and not images.shape[-1] % 4
+        self.seen.append(tuple(images.shape))
+        logits = torch.einsum("bchw,ck->bkhw", F.avg_pool2d(images, 4), self.weight)
+        return logits + self.slope * torch.linspace(-1, 1, logits.shape[-1])
 
 
 def images(height=12, width=20, batch=2):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
-def by_hand(segmenter, picture, height, width):
+def by_hand(network, picture, height, width):
     """Logits of one view, at the input's size."""
     patches = picture.unflatten(2, (-1, 4)).unflatten(4, (-1, 4)).mean((3, 5))  # (B, 3, h, w)
-    logits = torch.einsum("bchw,ck->bkhw", patches, segmenter.weight)
-    logits = logits + segmenter.slope * torch.linspace(-1, 1, patches.shape[3])
+    logits = torch.einsum("bchw,ck->bkhw", patches, network.weight)
+    logits = logits + network.slope * torch.linspace(-1, 1, patches.shape[3])
     return F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
 
 
-def test_one_scale_without_mirror_is_the_segmenter_itself():
-    segmenter, batch = Linear(slope=0.3), images()
-    logits = multi_scale_logits(PatchMeans(), segmenter, batch, (1.0,), flip=False)
-    torch.testing.assert_close(logits, by_hand(segmenter, batch, 12, 20))
+def test_one_scale_without_mirror_is_the_network_itself():
+    network, batch = Linear(slope=0.3), images()
+    logits = multi_scale_logits(network, batch, (1.0,), flip=False)
+    torch.testing.assert_close(logits, by_hand(network, batch, 12, 20))
 
 
 def test_logits_are_averaged_over_scales_and_mirror_images():
-    segmenter, batch, clip = Linear(slope=0.3), images(), PatchMeans()
-    logits = multi_scale_logits(clip, segmenter, batch, (1.0, 2.0), flip=True)
+    network, batch = Linear(slope=0.3), images()
+    logits = multi_scale_logits(network, batch, (1.0, 2.0), flip=True)
     views = [batch, F.interpolate(batch, (24, 40), mode="bilinear", antialias=True)]
-    total = sum(by_hand(segmenter, x, 12, 20) + by_hand(segmenter, x.flip(-1), 12, 20).flip(-1) for x in views)
+    total = sum(by_hand(network, x, 12, 20) + by_hand(network, x.flip(-1), 12, 20).flip(-1) for x in views)
     torch.testing.assert_close(logits, total / 4)
-    assert clip.seen == [(4, 3, 12, 20), (4, 3, 24, 40)]
+    assert network.seen == [(4, 3, 12, 20), (4, 3, 24, 40)]
 
 
 def test_mirroring_makes_the_answer_equivariant():
-    segmenter, batch = Linear(slope=5.0), images()
-    straight = multi_scale_logits(PatchMeans(), segmenter, batch, (1.0,), flip=True)
-    mirrored = multi_scale_logits(PatchMeans(), segmenter, batch.flip(-1), (1.0,), flip=True)
+    network, batch = Linear(slope=5.0), images()
+    straight = multi_scale_logits(network, batch, (1.0,), flip=True)
+    mirrored = multi_scale_logits(network, batch.flip(-1), (1.0,), flip=True)
     torch.testing.assert_close(straight, mirrored.flip(-1))
 
 
 def test_every_scale_is_rounded_to_whole_patches():
-    clip = PatchMeans()
-    logits = multi_scale_logits(clip, Linear(), images(13, 3, 1), (0.7, 1.0, 1.5), flip=False)
+    network = Linear()
+    logits = multi_scale_logits(network, images(13, 3, 1), (0.7, 1.0, 1.5), flip=False)
     assert logits.shape == (1, 3, 13, 3)
-    assert [shape[2:] for shape in clip.seen] == [(8, 4), (12, 4), (20, 4)]
+    assert [shape[2:] for shape in network.seen] == [(8, 4), (12, 4), (20, 4)]
 
 
 def test_size_sets_the_area_and_keeps_the_aspect():
-    clip = PatchMeans()
-    multi_scale_logits(clip, Linear(), images(100, 400, 1), (1.0, 0.5), flip=False, size=80)
-    assert [shape[2:] for shape in clip.seen] == [(40, 160), (20, 80)]
+    network = Linear()
+    multi_scale_logits(network, images(100, 400, 1), (1.0, 0.5), flip=False, size=80)
+    assert [shape[2:] for shape in network.seen] == [(40, 160), (20, 80)]
 
 
 def test_no_gradient_is_kept():
-    assert not multi_scale_logits(PatchMeans(), Linear(), images(), (1.0,), flip=True).requires_grad
+    assert not multi_scale_logits(Linear(), images(), (1.0,), flip=True).requires_grad
 
 
 def predictor(**overrides):
     config = Config.from_preset("partworld", {"inference.scales": [1.0, 1.5], **overrides})
-    return Predictor(PatchMeans(), Linear(), ("cat", "dog"), config)
+    return Predictor(Linear(), ("cat", "dog"), config)
 
 
 def test_tensors_arrays_and_pil_images_of_any_size_give_the_same_label_map():
@@ -116,7 +107,7 @@ def test_switches_leave_out_scales_and_crf():
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     model = predictor()
     single = model.probabilities(pixels, multi_scale=False)
-    assert model.clip.seen == [(1, 3, 24, 24)]
+    assert model.network.seen == [(1, 3, 24, 24)]
     np.testing.assert_array_equal(model.predict(pixels, multi_scale=False, crf=False), single.argmax(0).numpy())
     torch.testing.assert_close(single.sum(0), torch.ones(24, 24))
 
@@ -173,17 +164,12 @@ def test_a_directory_without_a_run_is_refused(tmp_path):
         Predictor.from_run(tmp_path)
 
 
-def test_a_run_is_loaded_from_its_configuration_and_segmenter_alone(tmp_path, monkeypatch):
-    def from_config(settings, num_layers, token_width, num_classes):
-        assert (settings.width, num_layers, token_width, num_classes) == (64, 10, 192, 10)
-        return Linear(num_classes)
+def test_a_run_is_loaded_from_its_configuration_and_weights_alone(tmp_path, monkeypatch):
+    def build_network(config, names):
+        assert config.segmenter.width == 64 and len(names) == 10
+        return Linear(len(names))
 
-    clip = SimpleNamespace(num_layers=10, token_width=192, patch_size=4, eval=lambda: clip, to=lambda device: clip)
-    clip.encode_layers = PatchMeans().encode_layers
-    fake_clip = SimpleNamespace(FrozenCLIP=SimpleNamespace(from_config=lambda settings: clip))
-    fake_segmenter = SimpleNamespace(Segmenter=SimpleNamespace(from_config=from_config))
-    monkeypatch.setitem(sys.modules, "vdalib.clip", fake_clip)
-    monkeypatch.setitem(sys.modules, "vdalib.segmentation.segmenter", fake_segmenter)
+    monkeypatch.setattr(inference, "method_class", lambda name: SimpleNamespace(build_network=build_network))
     trained = Linear(10)
     nn.init.constant_(trained.weight, 0)
     trained.weight.data[:, 4] = 1.0
@@ -193,6 +179,12 @@ def test_a_run_is_loaded_from_its_configuration_and_segmenter_alone(tmp_path, mo
     model = Predictor.from_run(tmp_path)
     assert model.class_names[3] == "bottle"
     assert (model.predict(np.full((9, 9, 3), 200, np.uint8)) == 4).all()
+
+
+def test_a_predictor_holds_no_text_tower(reference):
+    clip = Predictor.from_run(reference).network.clip
+    weights = {name.split(".")[1] for name, _ in clip.named_parameters()}
+    assert weights == {"visual"}
 
 
 def test_saved_masks_are_palette_files_that_come_back(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vdalib.clip import FrozenCLIP
 from vdalib.config import Config
 from vdalib.evaluation import ConfusionMatrix, SeedCurve, measuring
 from vdalib.evaluation.run import Run, whole_images
@@ -61,7 +62,7 @@ def test_evaluate_run_gives_every_number_in_percent(run_dir, run):
     assert set(result) == {"text_seed_miou", "seed_miou", "refined_seed_miou", "miou", "miou_ms", "miou_ms_crf"}
     assert all(0 < value < 100 for value in result.values())
 
-    text = run.clip.text_prototypes(run.class_names)[None]
+    text = FrozenCLIP.from_config(run.config.clip).text_prototypes(run.class_names)[None]
     curves = {"text_seed_miou": SeedCurve(), "seed_miou": SeedCurve(), "refined_seed_miou": SeedCurve()}
     for seen, labels, mask in one_by_one(run):
         curves["text_seed_miou"].update(class_activation(seen.features.patches, text, labels), labels, mask)

@@ -159,7 +159,7 @@ def test_a_real_run_is_reported_with_the_components_its_responses_name(opened, s
     own = seen.prototypes[seen.classes == k]
     z, _ = opened.mixture.flow(own)
     energy = (z[:, None] - opened.mixture.gmm.attribute_centres()[k]).square().sum(-1) / 2
-    expected = (opened.mixture.gmm.log_attribute_weights[k] - energy / z.shape[1]).argmax(1)
+    expected = (opened.mixture.gmm.log_attribute_weights[k] - energy).argmax(1)
     components = measuring.mixture_components(opened)
     assert components.assign(own, k).tolist() == expected.tolist()
     torch.testing.assert_close(components.centres[k], opened.mixture.flow.inverse(opened.mixture.gmm.attribute_centres())[k])

@@ -1,4 +1,4 @@
-"""The documented method of one's own: trained, killed, resumed, evaluated and browsed as it stands, from outside of the package."""
+"""The documented method of one's own: trained, killed, resumed, evaluated and browsed, from outside of the package."""
 
 import os
 import signal

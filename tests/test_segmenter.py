@@ -57,6 +57,21 @@ def test_adapter_equals_mlps_and_a_matrix_patch_by_patch():
                 torch.testing.assert_close(embedding[image, :, row, column], expected)
 
 
+def test_a_decoder_layer_is_pre_norm_attention_and_a_quickgelu_mlp():
+    torch.manual_seed(0)
+    decoder, embedding = Decoder(WIDTH, 3, depth=1, heads=4).double(), torch.randn(1, WIDTH, *GRID, dtype=torch.float64)
+    (layer,) = decoder.layers
+    assert layer.linear1.out_features == 4 * WIDTH
+    tokens = embedding.flatten(2).transpose(1, 2)
+    normed = layer.norm1(tokens)
+    tokens = tokens + layer.self_attn(normed, normed, normed)[0]
+    hidden = layer.linear1(layer.norm2(tokens))
+    hidden = torch.tensor([[x / (1 + math.exp(-1.702 * x)) for x in row] for row in hidden[0].tolist()], dtype=torch.float64)
+    expected = decoder.classify(tokens + layer.linear2(hidden))
+    for mode in (True, False):
+        torch.testing.assert_close(decoder.train(mode)(embedding), expected.transpose(1, 2).unflatten(2, GRID))
+
+
 def test_decoder_layers_start_different_from_each_other():
     first, second = Decoder(WIDTH, 3, depth=2, heads=4).layers
     assert not torch.equal(first.linear1.weight, second.linear1.weight)

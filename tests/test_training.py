@@ -32,8 +32,8 @@ def test_l_intra_moves_the_offsets_and_no_class_centre(tmp_path, monkeypatch):
     gmm, loss = trainer.method.mixture.gmm, trainer.method.mixture.loss
     gmm.met.fill_(gmm.initial_samples)  # centres are no longer moved to the data either
 
-    def intra_alone(*arguments):
-        terms = loss(*arguments)
+    def intra_alone(*arguments, **options):
+        terms = loss(*arguments, **options)
         return {"inter": terms["inter"] * 0, "discriminative": terms["discriminative"] * 0, "intra": terms["intra"]}
 
     monkeypatch.setattr(trainer.method.mixture, "loss", intra_alone)
@@ -45,21 +45,25 @@ def test_l_intra_moves_the_offsets_and_no_class_centre(tmp_path, monkeypatch):
 
 
 def test_segmenter_and_inn_exchange_no_gradient(tmp_path, monkeypatch):
-    trainer = start(tmp_path, STAGE_3_AT_ONCE)
-    backward, reached = trainer.accelerator.backward, []
+    trainer, reached = start(tmp_path, STAGE_3_AT_ONCE), []
+    modules = {"segmenter": trainer.model, "inn": trainer.method.mixture}
 
-    def watched(loss):
-        for parameter in (*trainer.model.parameters(), *trainer.method.mixture.parameters()):
-            parameter.grad = None
-        backward(loss)
-        modules = {"segmenter": trainer.model, "inn": trainer.method.mixture}
-        reached.append({name for name, module in modules.items() if any(p.grad is not None for p in module.parameters())})
+    def watched(function):
+        def wrapped(*arguments):
+            for module in modules.values():
+                module.zero_grad(set_to_none=True)
+            result = function(*arguments)
+            reached.append({name for name, module in modules.items() if any(p.grad is not None for p in module.parameters())})
+            return result
 
-    monkeypatch.setattr(trainer.accelerator, "backward", watched)
+        return wrapped
+
+    monkeypatch.setattr(trainer.accelerator, "backward", watched(trainer.accelerator.backward))
+    monkeypatch.setattr(trainer.method, "after_step", watched(trainer.method.after_step))
     for _, batch in zip(range(2), first_batches(trainer)):
         assert "contrastive" in trainer.train_step(batch)
-    assert {"segmenter"} in reached and {"inn"} in reached
-    assert all(len(names) == 1 for names in reached)
+    assert reached[::2] == [{"segmenter"}, {"segmenter"}]  # the loss
+    assert {"inn"} in reached[1::2] and not any("segmenter" in names for names in reached[1::2])
 
 
 def test_before_assembly_the_segmenter_knows_nothing_of_the_inn(reference, tmp_path):
@@ -99,18 +103,17 @@ def test_the_learning_rate_warms_up_and_decays_as_in_the_annex():
     assert learning_rate_factor(0, schedule) == pytest.approx(1e-6)
 
 
-def test_the_optimiser_follows_the_schedule_with_the_decoder_at_its_own_rate(tmp_path):
-    trainer = start(tmp_path, {"schedule.decoder_lr_factor": 10.0, "schedule.learning_rate": 1e-3})
-    decoder = {id(parameter) for parameter in trainer.method.segmenter.decoder.parameters()}
+def test_the_optimiser_follows_the_schedule_with_one_rate_for_adapter_and_decoder(tmp_path):
+    trainer = start(tmp_path, {"schedule.learning_rate": 1e-3})
     for step, batch in zip((1, 4, 7), first_batches(trainer)):
         trainer.step = step
         trainer.train_step(batch)
         factor = 0.5 * (1 + 1e-6) if step == 1 else 1 - step / 9
         for group in trainer.optimizer.param_groups:
-            rate = 1e-2 if decoder & {id(parameter) for parameter in group["params"]} else 1e-3
-            assert group["lr"] == pytest.approx(rate * factor)
+            assert group["lr"] == pytest.approx(1e-3 * factor)
             assert group["weight_decay"] == trainer.config.schedule.weight_decay
-    assert sum(len(group["params"]) for group in trainer.optimizer.param_groups) == len([*trainer.model.parameters()])
+    trained = {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
+    assert trained == {id(parameter) for parameter in trainer.model.parameters()}
 
 
 def test_every_stage_of_the_smoke_preset_improves_on_its_first_steps(tmp_path):

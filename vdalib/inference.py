@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
+from vdalib.clip import FrozenCLIP
 from vdalib.config import Config, InferenceConfig, method_class
 from vdalib.data import class_names
 from vdalib.data.images import save_mask
@@ -98,6 +99,9 @@ class Predictor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)  # as the trainer does, so that random weights are the same
             network = method_class(config.method).build_network(config, names)
+        for part in network.modules():
+            if isinstance(part, FrozenCLIP):
+                part.drop_text()
         load_weights(network.trained, Path(run_dir) / "segmenter.safetensors")
         return cls(network.to(device), names, config)
 
@@ -115,7 +119,7 @@ class Predictor:
         probabilities = self.probabilities(image, multi_scale=multi_scale)
         if crf:
             probabilities = dense_crf(_as_tensor(image), probabilities, self.config.inference)
-        return probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+        return probabilities.max(0).indices.to(torch.uint8).cpu().numpy()
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -12,7 +12,7 @@ from vdalib.attributes.flow import InvertibleNetwork
 from vdalib.attributes.mixture import HierarchicalGMM
 
 DENSITIES = ("per_dimension", "literal", "static")
-RESPONSES = ("per_dimension", "literal")
+RESPONSES = ("literal", "per_dimension")
 
 
 def predicted_masks(logits: Tensor, labels: Tensor) -> Tensor:
@@ -105,8 +105,8 @@ class VisualDescriptionAssembler:
         density: "per_dimension" alpha = exp(-||z - mu||^2 / 2D) ([R]), "literal"
             alpha = exp(-||z - mu||^2 / 2) ([N], vanishes in hundreds of dimensions), or "static".
         static_density: alpha in 0..1 where density is "static".
-        response: "per_dimension" divides the energies by D before the softmax ([R]), "literal" does not ([N],
-            nearly one-hot in hundreds of dimensions).
+        response: "literal" as published ([N], nearly one-hot in hundreds of dimensions: a choice of component), or
+            "per_dimension", the energies divided by D before the softmax ([R], where the log weights decide).
 
     Raises ValueError for an unknown density or response, or a static_density outside 0..1.
     """
@@ -117,7 +117,7 @@ class VisualDescriptionAssembler:
         gmm: HierarchicalGMM,
         density: str = "per_dimension",
         static_density: float = 0.6,
-        response: str = "per_dimension",
+        response: str = "literal",
     ):
         for name, value, known in (("density", density, DENSITIES), ("response", response, RESPONSES)):
             if value not in known:

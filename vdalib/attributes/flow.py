@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 MIXINGS = ("permute", "swap", "none")
+COUPLINGS = ("affine", "none")
 
 
 class ActNorm(nn.Module):
@@ -126,11 +127,21 @@ class FlowStep(Chain):
     Args:
         dim, hidden, clamp: see `AffineCoupling`.
         order: permutation (D,) of the channels before the coupling, or None.
+        coupling: "affine", or "none" for ActNorm alone.
     """
 
-    def __init__(self, dim: int, hidden: int | None = None, clamp: float = 1.9, order: Tensor | None = None):
+    def __init__(
+        self,
+        dim: int,
+        hidden: int | None = None,
+        clamp: float = 1.9,
+        order: Tensor | None = None,
+        coupling: str = "affine",
+    ):
         layers = OrderedDict() if order is None else OrderedDict(mixing=Permutation(order))
-        layers.update(coupling=AffineCoupling(dim, hidden, clamp), norm=ActNorm(dim))
+        if coupling == "affine":
+            layers["coupling"] = AffineCoupling(dim, hidden, clamp)
+        layers["norm"] = ActNorm(dim)
         super().__init__(layers)
 
 
@@ -145,8 +156,9 @@ class InvertibleNetwork(Chain):
             permutations drawn from `seed` ([R] ours, see method.md sec. 5).
         clamp, hidden: see `AffineCoupling`.
         seed: of the permutations.
+        coupling: see `FlowStep`; a chain of ActNorms alone is the control that says what the couplings are for.
 
-    Raises ValueError for an odd dim, an unknown mixing, or an x of another width.
+    Raises ValueError for an odd dim, an unknown mixing or coupling, or an x of another width.
 
     >>> flow = InvertibleNetwork(dim=8, steps=6)
     >>> x = torch.randn(16, 8)
@@ -165,6 +177,7 @@ class InvertibleNetwork(Chain):
         clamp: float = 1.9,
         hidden: int | None = None,
         seed: int = 0,
+        coupling: str = "affine",
     ):
         generator = torch.Generator().manual_seed(seed)
         orders = {
@@ -174,7 +187,9 @@ class InvertibleNetwork(Chain):
         }
         if mixing not in orders:
             raise ValueError(f"mixing: expected one of {', '.join(MIXINGS)}, found {mixing!r}")
-        super().__init__(*(FlowStep(dim, hidden, clamp, orders[mixing]()) for _ in range(steps)))
+        if coupling not in COUPLINGS:
+            raise ValueError(f"coupling: expected one of {', '.join(COUPLINGS)}, found {coupling!r}")
+        super().__init__(*(FlowStep(dim, hidden, clamp, orders[mixing](), coupling) for _ in range(steps)))
         self.dim = dim
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

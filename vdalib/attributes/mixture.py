@@ -20,7 +20,6 @@ class HierarchicalGMM(nn.Module):
             a latent channel has a variance of about 1: stay well below ([R], method.md sec. 5).
         initial_samples: of a class, after which `initialise` leaves its centre to the optimiser. Before the
             first, the centre is N(0, I).
-        fit_attributes: keep the room that `initialise_attributes` needs.
 
     Raises ValueError for num_attributes < 1.
 
@@ -38,7 +37,6 @@ class HierarchicalGMM(nn.Module):
         dim: int,
         offset_scale: float = 0.1,
         initial_samples: int = 16,
-        fit_attributes: bool = False,
     ):
         super().__init__()
         if num_attributes < 1:
@@ -49,9 +47,6 @@ class HierarchicalGMM(nn.Module):
         self.offsets = nn.Parameter(offset_scale * torch.randn(num_classes, num_attributes - 1, dim))
         self.attribute_logits = nn.Parameter(torch.zeros(num_classes, num_attributes))
         self.register_buffer("met", torch.zeros(num_classes, dtype=torch.long))
-        if fit_attributes:
-            self.register_buffer("early", torch.zeros(num_classes, num_attributes * initial_samples, dim))
-            self.register_buffer("num_early", torch.zeros(num_classes, dtype=torch.long))
 
     @property
     def log_class_weights(self) -> Tensor:
@@ -92,22 +87,18 @@ class HierarchicalGMM(nn.Module):
 
     @torch.no_grad()
     def initialise_attributes(self, z: Tensor, classes: Tensor) -> None:
-        """Once M * `initial_samples` latents of a class were met, put mu_k^2..M at their k-means centres ([R]).
+        """Put mu_k^2..M at the k-means centres of latents z (n, D) of classes (n,) ([R]).
 
-        To call in training steps that fit attributes to patches, z (n, D) of classes (n,), before the energies. In
-        hundreds of dimensions offsets that start at random lie far from any patch and most are never used. Needs
-        `fit_attributes`.
+        In hundreds of dimensions offsets that start at random lie far from any latent and most are never used. A class with
+        fewer latents than M - 1 keeps them.
         """
         from sklearn.cluster import KMeans
 
-        room, (_, free, _) = self.early.shape[1], self.offsets.shape
+        _, free, _ = self.offsets.shape
         for k in classes.unique().tolist() if free else ():
-            start = int(self.num_early[k])
-            new = z[classes == k][: room - start]
-            self.early[k, start : start + len(new)] = new
-            self.num_early[k] += len(new)
-            if start < room == start + len(new):
-                found = KMeans(free, n_init=4, random_state=0).fit(self.early[k].cpu().numpy()).cluster_centers_
+            own = z[classes == k]
+            if len(own) >= free:
+                found = KMeans(free, n_init=4, random_state=0).fit(own.cpu().numpy()).cluster_centers_
                 self.offsets[k] = torch.from_numpy(found).to(self.offsets) - self.class_centres[k]
 
 

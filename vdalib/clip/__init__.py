@@ -40,16 +40,17 @@ class FrozenCLIP(nn.Module):
         calibrated_blocks: int = 5,
         share_heads: bool = False,
         affinity_blocks: int = 6,
+        position_resize: str = "bicubic",
         templates: Sequence[str] = ("a clean origami {}.",),
     ):
         super().__init__()
         visual = clip.model.visual
         require_supported(visual)
-        require_options(len(visual.transformer.resblocks), calibration, calibrated_blocks, affinity_blocks)
+        require_options(len(visual.transformer.resblocks), calibration, calibrated_blocks, affinity_blocks, position_resize)
         self.model = clip.model.requires_grad_(False)
         self.tokenizer = clip.tokenizer
         self.templates = tuple(templates)
-        self.affinity_blocks = affinity_blocks
+        self.affinity_blocks, self.position_resize = affinity_blocks, position_resize
         self.calibration = {
             "calibration": calibration,
             "calibrated_blocks": calibrated_blocks,
@@ -67,7 +68,7 @@ class FrozenCLIP(nn.Module):
     @classmethod
     def from_config(cls, config) -> FrozenCLIP:
         """From a `ClipConfig`; raises what `load_clip` raises."""
-        options = ("calibration", "calibrated_blocks", "share_heads", "affinity_blocks", "templates")
+        options = ("calibration", "calibrated_blocks", "share_heads", "affinity_blocks", "position_resize", "templates")
         return cls(load_clip(config.model, config.pretrained), **{name: getattr(config, name) for name in options})
 
     def train(self, mode: bool = True) -> FrozenCLIP:
@@ -79,7 +80,7 @@ class FrozenCLIP(nn.Module):
         """images (B, 3, H, W), RGB in 0..1, sides multiples of the patch size -> DenseFeatures, no gradients.
 
         attention: also return the last `affinity_blocks` blocks' attention.
-        embed: (layers, grid) -> (B, E, h, w) adapter features, used if calibration is "learnable".
+        embed: (layers, grid) -> (B, E, h, w) adapter features, used if calibration is "learnable"; None: it stays static.
         Raises ValueError for a size or type that does not fit.
         """
         return self._forward(images, affinity_blocks=self.affinity_blocks if attention else 0, embed=embed, **self.calibration)
@@ -93,10 +94,18 @@ class FrozenCLIP(nn.Module):
     def _forward(self, images: Tensor, **options) -> DenseFeatures:
         if not images.is_floating_point():
             raise ValueError(f"images: expected floating-point values in 0..1, got {images.dtype}; divide by 255")
-        return dense_forward(self.model.visual, (images - self.mean) / self.std, **options)
+        normalised = (images - self.mean) / self.std
+        return dense_forward(self.model.visual, normalised, position_resize=self.position_resize, **options)
+
+    def drop_text(self) -> None:
+        """Frees the text tower (ViT-B/16: 63 of 150 million weights), for when all prompts are embedded."""
+        self.model, self.tokenizer = nn.ModuleDict({"visual": self.model.visual}).eval(), None
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """n texts -> (n, D), L2-normalised."""
+        """n texts -> (n, D), L2-normalised; RuntimeError after `drop_text`."""
+        if self.tokenizer is None:
+            cure = "make another by FrozenCLIP.from_config(config.clip)"
+            raise RuntimeError(f"FrozenCLIP: found no text tower, it was freed once the prompts were embedded; {cure}")
         tokens = self.tokenizer(list(texts)).to(self.mean.device)
         return torch.cat([unit_vectors(self.model.encode_text(chunk)) for chunk in tokens.split(256)])
 

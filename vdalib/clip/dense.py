@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CALIBRATIONS = ("none", "value", "static", "learnable")
+RESIZINGS = {"bicubic": {"mode": "bicubic", "antialias": True}, "bilinear": {"mode": "bilinear"}}
 
 Embed = Callable[[tuple[Tensor, ...], tuple[int, int]], Tensor]
 
@@ -41,6 +42,7 @@ def dense_forward(
     calibrated_blocks: int = 5,
     share_heads: bool = False,
     affinity_blocks: int = 0,
+    position_resize: str = "bicubic",
     embed: Embed | None = None,
 ) -> DenseFeatures:
     """Dense features of an open_clip VisionTransformer; differentiable, one pass.
@@ -55,6 +57,7 @@ def dense_forward(
             without `embed` the same as static.
     share_heads: all heads use the sum of their calibrated attentions (as ExCEL's code does).
     affinity_blocks: number of last blocks whose attention is returned; 0 for none.
+    position_resize: see `position_embedding`.
     embed: (layers, grid) -> (B, E, h, w) adapter features.
 
     Raises ValueError for a tower, size or option that it cannot serve.
@@ -62,11 +65,11 @@ def dense_forward(
     """
     require_supported(visual)
     blocks = visual.transformer.resblocks
-    require_options(len(blocks), calibration, calibrated_blocks, affinity_blocks)
+    require_options(len(blocks), calibration, calibrated_blocks, affinity_blocks, position_resize)
     grid = patch_grid(visual, images)
     first_calibrated = len(blocks) - {"none": 0, "value": 1}.get(calibration, calibrated_blocks)
 
-    tokens = _embed_patches(visual, images, grid)  # (B, 1+N, C)
+    tokens = _embed_patches(visual, images, grid, position_resize)  # (B, 1+N, C)
     layers, attention, calibrated = [], [], []
     for i, block in enumerate(blocks):
         q, k, v = _query_key_value(block, tokens)
@@ -157,7 +160,9 @@ def require_supported(visual: nn.Module) -> None:
         )
 
 
-def require_options(num_layers: int, calibration: str, calibrated_blocks: int, affinity_blocks: int) -> None:
+def require_options(
+    num_layers: int, calibration: str, calibrated_blocks: int, affinity_blocks: int, position_resize: str
+) -> None:
     """ValueError unless a tower of `num_layers` blocks can serve the options of `dense_forward`."""
     if calibration not in CALIBRATIONS:
         raise ValueError(f"calibration: expected one of {', '.join(CALIBRATIONS)}, got '{calibration}'")
@@ -165,6 +170,8 @@ def require_options(num_layers: int, calibration: str, calibrated_blocks: int, a
         raise ValueError(f"calibrated_blocks: expected 1 to {num_layers} (the tower's blocks), got {calibrated_blocks}")
     if not 0 <= affinity_blocks <= num_layers:
         raise ValueError(f"affinity_blocks: expected 0 to {num_layers} (the tower's blocks), got {affinity_blocks}")
+    if position_resize not in RESIZINGS:
+        raise ValueError(f"position_resize: expected one of {', '.join(RESIZINGS)}, got '{position_resize}'")
 
 
 def _checked_embedding(embedding: Tensor, batch: int, grid: tuple[int, int]) -> Tensor:
@@ -174,20 +181,23 @@ def _checked_embedding(embedding: Tensor, batch: int, grid: tuple[int, int]) -> 
     return embedding
 
 
-def _embed_patches(visual: nn.Module, images: Tensor, grid: tuple[int, int]) -> Tensor:
+def _embed_patches(visual: nn.Module, images: Tensor, grid: tuple[int, int], position_resize: str) -> Tensor:
     """Tokens before the first block, (B, 1+N, C); patch dropout is left out, since every patch is wanted."""
     patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, N, C)
     cls = visual.class_embedding.expand(len(images), 1, -1)
-    position = position_embedding(visual.positional_embedding, tuple(visual.grid_size), grid)
+    position = position_embedding(visual.positional_embedding, tuple(visual.grid_size), grid, position_resize)
     return visual.ln_pre(torch.cat([cls, patches], dim=1) + position)
 
 
-def position_embedding(position: Tensor, native: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """(1+n, C) for the native grid -> (1+N, C) for `grid`, as open_clip resizes it when it loads weights."""
+def position_embedding(position: Tensor, native: tuple[int, int], grid: tuple[int, int], resize: str = "bicubic") -> Tensor:
+    """(1+n, C) for the native grid -> (1+N, C) for `grid`; the class token's is kept.
+
+    resize: "bicubic" with antialias, as open_clip does when it loads weights [R], or "bilinear" without, as ExCEL and WeCLIP [P].
+    """
     if grid == native:
         return position
     image = position[1:].T.unflatten(1, native)[None]  # (1, C, h, w)
-    image = F.interpolate(image, grid, mode="bicubic", antialias=True, align_corners=False)
+    image = F.interpolate(image, grid, align_corners=False, **RESIZINGS[resize])
     return torch.cat([position[:1], image[0].flatten(1).T])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 
-from vdalib.config.schema import Section, Share
+from vdalib.config.schema import Count, Section, Share
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class NoOptions(Section):
 class ClassMeanOptions(Section):
     """The running class mean as a query, the control of every mixture."""
 
+    centres: Count = 1  # of k-means; the nearest to the image's prototype is used
     weight: Share = 0.6  # of the mean in the query, beside the text; 0.6 is the best static alpha reported [N]
 
 

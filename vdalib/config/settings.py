@@ -71,6 +71,7 @@ class ClipConfig(Section):
     calibrated_blocks: Count = 5  # from the last one back
     share_heads: bool = False  # [R] annex: one attention for all heads
     affinity_blocks: Count = 6
+    position_resize: Literal["bicubic", "bilinear"] = "bicubic"  # to another grid: bicubic is open_clip's [R], bilinear [P]
     templates: tuple[str, ...] = ("a clean origami {}.",)
     background_prompts: tuple[str, ...] = ("sky", "water", "grass", "road", "room", "sand")
     synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words for its prompts [R]
@@ -106,6 +107,7 @@ class FlowConfig(Section):
     """The invertible network [A] sec. 2; mixing and clamp are [R], method.md sec. 5."""
 
     steps: Count = 6
+    coupling: Literal["affine", "none"] = "affine"  # none leaves ActNorm alone, a control
     mixing: Literal["permute", "swap", "none"] = "permute"
     clamp: Positive = 1.9
     hidden: Count | None = None  # width of the coupling networks; None = joint width
@@ -117,8 +119,12 @@ class MixtureConfig(Section):
 
     attributes: Count = 8
     patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
+    start: Literal["random", "kmeans"] = "random"  # of attribute offsets; kmeans of recent latents when stage 3 begins is [R]
     offset_scale: Positive = 0.1  # [R] initial spread of attribute offsets, latent units
     batch_size: Annotated[int, Range(at_least=2)] = 16  # reliable prototypes per INN step [N]
+    replay: Steps = 0  # [R] further INN steps after each, on prototypes drawn from the recent ones
+    replay_balanced: bool = False  # draw each class as often as any other
+    recent: Count = 1024  # reliable prototypes kept for replay and for the k-means start
     learning_rate: Positive = 2e-4  # of the INN
     centre_lr_factor: Positive = 10.0  # centres and weights of the mixture learn this much faster [R]
     nll_scale: Literal["per_dimension", "per_vector"] = "per_dimension"  # [R]
@@ -137,7 +143,7 @@ class AssemblyConfig(Section):
     reliable_threshold: Share = 0.95
     density: Literal["per_dimension", "literal", "static"] = "per_dimension"  # [R]
     static_density: Share = 0.6  # alpha where density is "static"
-    response: Literal["per_dimension", "literal"] = "per_dimension"  # [R]
+    response: Literal["literal", "per_dimension"] = "literal"  # literal [N], nearly one-hot; per_dimension [R]
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ class RefineConfig(Section):
 
     random_walk: bool = True  # along the attention maps; False leaves the seeds to PAR alone [R]
     affinity_threshold: Share = 0.79  # of a CAM's maximum, for its box mask [P]
-    adapter_affinity: bool = True  # the adapter's patch affinity joins the attention maps from stage 2 on
+    adapter_affinity: bool = True  # the adapter's patch affinity joins the attention maps from schedule.adapter_joins on
     # CAM value that ties with background; 0.5 is [P], all else [R]
     background_cut: Annotated[float, Range(at_least=0.05, at_most=0.95)] = 0.5
     par_iterations: Steps = 20
@@ -162,13 +168,16 @@ class ScheduleConfig(Section):
     inter_steps: Steps = 2000  # stage 2: + INN with the class mixture
     total_steps: Count = 30_000  # stage 3 takes what is left
     batch_size: Count = 4  # images per step, over all processes
-    learning_rate: Positive = 1e-4
-    decoder_lr_factor: Positive = 1.0
+    learning_rate: Positive = 1e-4  # of adapter and decoder
     weight_decay: NonNegative = 1e-2
     lr_warmup: Steps = 50
     lr_power: NonNegative = 1.0
     background_weight: Share = 0.5  # of the segmentation loss; 0.5 is [P], else [R]
     affinity_weight: NonNegative = 0.1
+    # Shares of the steps, ExCEL's on VOC [P]: from where the adapter calibrates and joins the random walk (before, it is too raw;
+    # 1 = never), and from where the affinity loss takes its labels from the decoder's prediction (ExCEL: 0.8; None = never).
+    adapter_joins: Annotated[float, Range(above=0, at_most=1)] = 14_000 / 30_000
+    prediction_joins: Share | None = None
     checkpoint_every: Count = 1000
     validate_every: Steps = 0  # steps between two looks at val, into metrics.jsonl; 0 = never
     keep: Count = 2  # newest checkpoints that stay, beside those at the ends of stages

@@ -98,12 +98,12 @@ def segmentations(
                 name: multi_scale_logits(run.method.network, images, scales, flip, settings.size)
                 for name, (scales, flip) in ways.items()
             }
-        maps = {name: values.argmax(1) for name, values in logits.items()}
+        maps = {name: values.max(1).indices for name, values in logits.items()}
         if multi_scale_crf:
             probabilities = logits[MULTI_SCALE].softmax(1).cpu()
             pixels = (255 * batch.images).round().to(torch.uint8)
             refined = [dense_crf(*pair, settings) for pair in zip(pixels, probabilities)]
-            maps[CRF] = torch.stack(refined).argmax(1)
+            maps[CRF] = torch.stack(refined).max(1).indices
         arrays = {name: values.to(torch.uint8).cpu().numpy() for name, values in maps.items()}
         for place, index in enumerate(batch.indices):
             own = {name: values[place] for name, values in arrays.items()}

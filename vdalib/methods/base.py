@@ -31,7 +31,7 @@ class Evidence:
 
     def prediction_at(self, size: tuple[int, int]) -> Tensor:
         """(B, *size): the network's answer at another size."""
-        return F.interpolate(self.logits, size, mode="bilinear", align_corners=False).argmax(1)
+        return F.interpolate(self.logits, size, mode="bilinear", align_corners=False).max(1).indices
 
 
 class Method:

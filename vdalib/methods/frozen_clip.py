@@ -108,6 +108,7 @@ class FrozenClipMethod(Method):
         super().__init__(config, class_names, device)
         self.clip: FrozenCLIP = self.network.clip
         self.labeller = PseudoLabeller(self.clip, class_names, config)
+        self.clip.drop_text()
         self.loss_weights = {"affinity": config.schedule.affinity_weight}
 
     @classmethod
@@ -133,8 +134,9 @@ class FrozenClipMethod(Method):
         return seen.seeds_of(seen.queries)
 
     def refined(self, seen: ClipEvidence, seeds: Tensor) -> Tensor:
-        """Seeds after the random walk, with the adapter's own affinity from stage 2 on."""
-        return self.labeller.refined(seen.features, seeds, seen.labels, seen.embedding if seen.step.stage > 0 else None)
+        """Seeds after the random walk, with the adapter's own affinity once it has joined."""
+        embedding = seen.embedding if self.adapter_joined(seen.step) else None
+        return self.labeller.refined(seen.features, seeds, seen.labels, embedding)
 
     def output(self, model, features: DenseFeatures, step: Step) -> SegmenterOutput:
         """What the model, wrapped or not, makes of CLIP's layers."""
@@ -145,11 +147,24 @@ class FrozenClipMethod(Method):
         target = seen.pseudo_label
         with record_function("losses"):
             logits = F.interpolate(seen.logits, target.shape[-2:], mode="bilinear", align_corners=False)
-            at_grid = F.interpolate(target[:, None].float(), seen.features.grid, mode="nearest")[:, 0].long()
+            alike = self._affinity_target(seen, logits.detach(), target)
+            at_grid = F.interpolate(alike[:, None].float(), seen.features.grid, mode="nearest")[:, 0].long()
             return {
                 "segmentation": segmentation_loss(logits, target, self.config.schedule.background_weight, step.total),
                 "affinity": affinity_loss(patch_affinity(seen.embedding), at_grid, total=step.total),
             }
+
+    def adapter_joined(self, step: Step) -> bool:
+        """Whether the adapter has learnt enough to calibrate CLIP's features and to steer the random walk [P]."""
+        return step.share >= self.config.schedule.adapter_joins
+
+    def _affinity_target(self, seen: ClipEvidence, logits: Tensor, target: Tensor) -> Tensor:
+        """Label maps (B, H, W) for the affinity loss: the pseudo labels, late in the schedule the decoder's prediction [P]."""
+        joins = self.config.schedule.prediction_joins
+        if joins is None or seen.step.share < joins:
+            return target
+        predicted = logits.max(1).indices
+        return predicted if seen.valid is None else predicted.masked_fill(~seen.valid, cam.VOID)
 
     # what trainer and evaluation ask
 
@@ -173,8 +188,8 @@ class FrozenClipMethod(Method):
     def _look(self, images: Tensor, labels: Tensor, step: Step, model, valid: Tensor | None = None) -> ClipEvidence:
         with autocast(self.device, self.config.precision):
             with record_function("clip"):
-                walk = self.config.refine.random_walk
-                features = self.clip.encode_image(images, attention=walk, embed=self._frozen_embedding)
+                walk, embed = self.config.refine.random_walk, self._frozen_embedding if self.adapter_joined(step) else None
+                features = self.clip.encode_image(images, attention=walk, embed=embed)
             output = self.output(model, features, step)
         return ClipEvidence(self, images, labels, features, output, step, valid)
 

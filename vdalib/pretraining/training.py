@@ -218,10 +218,12 @@ def evidence(places: Tensor, truth: Tensor, statements: Statements, strongest: i
 def train_student(clip, teacher, tokenizer, batches, statements, config, log, save) -> None:
     """Stage 2: the vision transformer, from the teacher's evidence at every patch and from its verdict at the class token."""
     with torch.no_grad():
-        table = torch.stack([
-            clip.encode_text(tokenizer([template.format(content) for content in statements.contents]), normalize=True)
-            for template in TEMPLATES
-        ])  # (templates, S, D)
+        table = torch.stack(
+            [
+                clip.encode_text(tokenizer([template.format(content) for content in statements.contents]), normalize=True)
+                for template in TEMPLATES
+            ]
+        )  # (templates, S, D)
     text, scale, bias = F.normalize(table.mean(0), dim=-1), clip.logit_scale.exp().item(), clip.logit_bias.item()
     optimizers = _optimizers(clip.visual, config.student_lr)
     optimizers.append(torch.optim.AdamW([clip.logit_scale, clip.logit_bias], lr=config.student_lr / 4, weight_decay=0.0))

@@ -90,7 +90,7 @@ def refine_cam(cam: Tensor, affinity: Tensor, labels: Tensor, threshold: float) 
     """One walk of every CAM along the affinity, starting only inside the boxes of the class.
 
     cam: (B, K, h, w) in 0..1. affinity: (B, N, N) with N = h * w. labels: (B, K) bool.
-    threshold: share of a CAM's maximum; the boxes go round the connected regions above it.
+    threshold: share of a CAM's maximum; the boxes go round the connected regions above it, the maximum itself always among them.
     -> (B, K, h, w) >= 0, not rescaled, zero for absent classes.
 
     Raises ValueError if the affinity does not fit the grid.
@@ -101,7 +101,8 @@ def refine_cam(cam: Tensor, affinity: Tensor, labels: Tensor, threshold: float) 
         expected = f"(B, {num_patches}, {num_patches}) for CAMs of {cam.shape[2]} x {cam.shape[3]}"
         raise ValueError(f"affinity: expected shape {expected}, got {tuple(affinity.shape)}")
     cam = _of_present(_precise(cam), labels)
-    start = cam * box_mask(cam > threshold * cam.amax((2, 3), keepdim=True))
+    top = cam.amax((2, 3), keepdim=True)
+    start = cam * box_mask((cam > threshold * top) | (cam == top))
     with torch.autocast(cam.device.type, enabled=False):
         return (start.flatten(2) @ affinity.to(cam.dtype).transpose(1, 2)).view_as(cam)
 
@@ -139,7 +140,7 @@ def pseudo_label(refined: Tensor, labels: Tensor, images: Tensor, valid: Tensor 
     scores[:, 0] *= config.background_cut / (1 - config.background_cut)
     with record_function("par"):
         scores = pixel_adaptive_refinement(images, scores, config.par_iterations)
-    best = scores.argmax(1, keepdim=True)  # (B, 1, H, W)
+    best = scores.max(1, keepdim=True).indices  # (B, 1, H, W); argmax is many times slower along channels
     target = classes.gather(1, best.flatten(1)).view_as(best).squeeze(1)
     if config.ignore_margin > 0:
         first, second = (scores / scores.sum(1, keepdim=True)).topk(2, dim=1).values.unbind(1)
@@ -150,6 +151,7 @@ def pseudo_label(refined: Tensor, labels: Tensor, images: Tensor, valid: Tensor 
 def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Scores (B, 1+n, H, W) in 0..1 of background and the image's classes, and their classes (B, 1+n) int64.
 
+    CAMs are scaled at the grid, then resized: at the image's size their peaks are a little below 1.
     n is the largest number of classes in an image. Images with fewer are filled up with VOID of score 0,
     which stays 0 under PAR and never beats background.
     """
@@ -157,8 +159,8 @@ def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) ->
     order = labels.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # (B, n), present classes first
     present = labels.gather(1, order)
     chosen = refined.gather(1, order[:, :, None, None].expand(-1, -1, *refined.shape[2:]))
-    chosen = F.interpolate(chosen, size, mode="bilinear", align_corners=False)
     scores = _of_present(min_max(chosen), present)
+    scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
     classes = F.pad((order + 1).masked_fill(~present, VOID), (1, 0), value=BACKGROUND)
     return torch.cat([1 - scores.amax(1, keepdim=True), scores], dim=1), classes
 

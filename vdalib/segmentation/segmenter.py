@@ -67,6 +67,11 @@ class Adapter(nn.Module):
         return self.dropout(self.compress(tokens.transpose(1, 2).unflatten(2, grid)))
 
 
+def quick_gelu(features: Tensor) -> Tensor:
+    """x sigmoid(1.702 x), the activation of OpenAI's CLIP."""
+    return features * torch.sigmoid(1.702 * features)
+
+
 class Decoder(nn.Module):
     """Transformer layers over all patches, then a linear classifier per patch.
 
@@ -74,7 +79,7 @@ class Decoder(nn.Module):
     Patches need no position here: CLIP's tokens carry it.
 
     Raises ValueError if `heads` do not divide `width`.
-    Source: [A] appendix sec. 1; [P] pre-norm layers with 4 * width hidden units, no dropout.
+    Source: [A] appendix sec. 1; [P] pre-norm layers with 4 * width hidden units and QuickGELU, no dropout, no final norm.
     """
 
     def __init__(self, width: int, num_outputs: int, depth: int = 3, heads: int = 8):
@@ -83,7 +88,7 @@ class Decoder(nn.Module):
             raise ValueError(f"heads: {heads} heads do not divide width {width}")
         self.layers = nn.Sequential(
             *(
-                nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+                nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, quick_gelu, batch_first=True, norm_first=True)
                 for _ in range(depth)
             )
         )

@@ -1,9 +1,9 @@
 """PartWorld, the embedded world: exact masks and exact part masks, made on the fly by numpy.
 
-    >>> world = PartWorld("train", seed=0)
-    >>> sample = world[0]
-    >>> sample.image.shape, sample.labels.shape, sample.name
-    (torch.Size([3, 96, 96]), torch.Size([10]), 'train_0_000000')
+>>> world = PartWorld("train", seed=0)
+>>> sample = world[0]
+>>> sample.image.shape, sample.labels.shape, sample.name
+(torch.Size([3, 96, 96]), torch.Size([10]), 'train_0_000000')
 """
 
 from .captions import SCENE_PHRASES, TEMPLATES, captions

@@ -41,8 +41,7 @@ def dog(k: Sketch) -> None:
         girth = k.vary(0.15, 0.12)
         k.add("tail", capsule(-0.34, -0.06, 0.065, -0.38 - tail * 0.55, -0.1 - tail, 0.045))
         _four_legs(k, -0.32, 0.17, 0.08, k.vary(0.33, 0.12), 0.075)
-        k.add("body", capsule(-0.28, 0, girth, 0.2, -0.02, girth * 1.12), capsule(0.2, -0.06, 0.13, 0.36, -0.24, 0.1),
-              blend=0.06)
+        k.add("body", capsule(-0.28, 0, girth, 0.2, -0.02, girth * 1.12), capsule(0.2, -0.06, 0.13, 0.36, -0.24, 0.1), blend=0.06)
         hx, hy = 0.4, -0.3
     k.add(
         "head",
@@ -134,8 +133,7 @@ def bird(k: Sketch) -> None:
     if flying:
         k.add("wing", capsule(0.08, -0.02, 0.11, 0.02, -span * 0.95, 0.05), shade=0.72)
     k.add("tail", polygon((-0.18, -0.04), (-0.28 - tail, -0.14), (-0.32 - tail, 0.08), (-0.2, 0.12)))
-    k.add("body", ellipse(0, 0.04, 0.3, k.vary(0.19, 0.12), -12), capsule(0.14, -0.04, 0.13, 0.25, -0.14, 0.11),
-          blend=0.06)
+    k.add("body", ellipse(0, 0.04, 0.3, k.vary(0.19, 0.12), -12), capsule(0.14, -0.04, 0.13, 0.25, -0.14, 0.11), blend=0.06)
     k.add("beak", polygon((0.36, -0.28), (0.41 + beak, -0.18), (0.36, -0.1)))
     k.add("head", ellipse(0.28, -0.19, 0.15, 0.145))
     k.eye("head", 0.33, -0.22, 0.032)

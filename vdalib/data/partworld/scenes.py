@@ -36,8 +36,14 @@ _SKIES: tuple[tuple[RGB, RGB], ...] = (
     ((196, 176, 204), (246, 220, 190)),
     ((88, 112, 158), (168, 178, 198)),
 )
-_HORIZON = {"sky": (1.0, 1.0), "water": (0.2, 0.45), "grass": (0.3, 0.55), "road": (0.35, 0.55),
-            "room": (0.55, 0.72), "sand": (0.25, 0.5)}
+_HORIZON = {
+    "sky": (1.0, 1.0),
+    "water": (0.2, 0.45),
+    "grass": (0.3, 0.55),
+    "road": (0.35, 0.55),
+    "room": (0.55, 0.72),
+    "sand": (0.25, 0.5),
+}
 
 
 def background(scene: str, dice: Dice) -> tuple[Canvas, float]:

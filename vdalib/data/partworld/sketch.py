@@ -26,9 +26,7 @@ class Sketch:
     and takes the second colour; the rest take the second colour, the main one, or a lighter or darker main one.
     """
 
-    def __init__(
-        self, dice: Dice, parts: tuple[str, ...], optional: dict[str, float], main: str, second: str, pose: str
-    ) -> None:
+    def __init__(self, dice: Dice, parts: tuple[str, ...], optional: dict[str, float], main: str, second: str, pose: str) -> None:
         self.dice = dice
         self.pose = pose
         self.strokes: list[Stroke] = []
@@ -52,9 +50,7 @@ class Sketch:
         """`value` give or take the share `by`."""
         return value * self.dice.uniform(1 - by, 1 + by)
 
-    def add(
-        self, part: str, *shapes: Shape, shade: float = 1.0, blend: float = 0.0, outlined: bool = True
-    ) -> None:
+    def add(self, part: str, *shapes: Shape, shade: float = 1.0, blend: float = 0.0, outlined: bool = True) -> None:
         """Draw shapes of a part on top of what is there, if the part is there; shade darkens (< 1) or lightens."""
         if part in self._present:
             self.strokes.append(Stroke(part, shapes, tint(self._rgb[part], shade), blend, outlined))
@@ -66,10 +62,7 @@ class Sketch:
 
 def placed(strokes: list[Stroke], affine: Affine) -> list[Stroke]:
     """The strokes after an affine map."""
-    return [
-        Stroke(s.part, tuple([affine(p) for p in s.shapes]), s.rgb, s.blend * affine.scale, s.outlined)
-        for s in strokes
-    ]
+    return [Stroke(s.part, tuple([affine(p) for p in s.shapes]), s.rgb, s.blend * affine.scale, s.outlined) for s in strokes]
 
 
 def strokes_extent(strokes: list[Stroke]) -> tuple[float, float, float, float]:

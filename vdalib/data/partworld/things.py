@@ -47,8 +47,7 @@ def bottle(k: Sketch) -> None:
     )
     k.add("label", box(0, 0.52 - tall, wide * 0.98, tall * 0.46, 0.015))
     k.add("label", ellipse(0.0, 0.52 - tall, wide * 0.45, tall * 0.24), shade=1.55, outlined=False)
-    k.add("body", capsule(-wide * 0.62, shoulder + 0.06, 0.022, -wide * 0.62, shoulder + 0.12, 0.022), shade=1.7,
-          outlined=False)
+    k.add("body", capsule(-wide * 0.62, shoulder + 0.06, 0.022, -wide * 0.62, shoulder + 0.12, 0.022), shade=1.7, outlined=False)
 
 
 def bus(k: Sketch) -> None:
