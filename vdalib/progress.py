@@ -24,7 +24,8 @@ class _Lines(Bar):
     def close(self) -> None:
         if not self.disable:
             self.disable = True
-            self.display()
+            if self.n != self.last_print_n:
+                self.display()
             self._decr_instances(self)
 
 

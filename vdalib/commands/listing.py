@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 
 from vdalib.config import Config, preset_names
 from vdalib.config.describe import described
@@ -23,9 +24,11 @@ def setting_lines(config: Config, prefixes: Sequence[str] = ()) -> Iterator[str]
     Raises ValueError for a prefix that no setting has.
     """
     known = [*described(config)]
+    names = [setting.name for setting in known]
     for prefix in prefixes:
-        if not any(setting.name.startswith(prefix) for setting in known):
-            near = [setting.name for setting in known if prefix.rpartition(".")[2] in setting.name]
+        if not any(name.startswith(prefix) for name in names):
+            near = [name for name in names if prefix.rpartition(".")[2] in name]
+            near = near or get_close_matches(prefix, [*dict.fromkeys(name.partition(".")[0] for name in names), *names], n=1)
             cure = f"did you mean {' or '.join(near)}?" if near else "`vdalib settings` lists all"
             raise ValueError(f"no setting begins with {prefix!r}; {cure}")
     chosen = [setting for setting in known if not prefixes or setting.name.startswith(tuple(prefixes))]
@@ -33,7 +36,7 @@ def setting_lines(config: Config, prefixes: Sequence[str] = ()) -> Iterator[str]
     widths = max(map(len, names)), max(map(len, values))
     for name, value, setting in zip(names, values, chosen):
         default = "" if setting.value == setting.default else f"(default {_shown(setting.default)}) "
-        tags = f" {setting.source}" * (setting.source not in setting.meaning)
+        tags = f" {setting.source}" * ("[" not in setting.meaning)
         yield f"{name:<{widths[0]}}  {value:<{widths[1]}}  {default}{setting.meaning}{tags}".rstrip()
 
 
