@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -94,6 +94,13 @@ def plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """What is known, for the end of an error's text, and which of it was probably meant."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"known: {', '.join(known)}" + (f"; did you mean '{near[0]}'?" if near else "")
+
+
 def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
     """{"schedule.batch_size": 8} as {"schedule": {"batch_size": 8}}."""
     result: dict[str, Any] = {}
@@ -135,6 +142,8 @@ def _is_section(annotation: Any) -> bool:
 def _checked(value: Any, annotation: Any, name: str) -> Any:
     """The value as its annotation wants it, or ValueError."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is Any:
+        return value
     if origin in (Union, types.UnionType):  # always `something | None` here
         return None if value is None else _checked(value, arguments[0], name)
     if origin is Annotated:

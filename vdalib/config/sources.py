@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vdalib.config.reading import parse_yaml, read_yaml, shown, with_absolute
-from vdalib.config.schema import merged
+from vdalib.config.schema import did_you_mean, merged
 
 PATHS = ("data.root", "data.labels", "data.masks", "clip.pretrained")  # that may lie in the run directory
 _PRESETS = resources.files("vdalib.config") / "presets"
@@ -17,6 +17,12 @@ _PRESETS = resources.files("vdalib.config") / "presets"
 def preset_names() -> tuple[str, ...]:
     """The packaged presets."""
     return tuple(sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir() if file.name.endswith(".yaml")))
+
+
+def preset_comment(name: str) -> str:
+    """What a packaged preset is for: the comment in its first line."""
+    text = (_PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
+    return text.partition("\n")[0].lstrip("# ")
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:
@@ -44,7 +50,7 @@ def read_settings(source: str | Path) -> dict[str, Any]:
     elif os.path.isfile(source):
         values, name = read_yaml(source), Path(source).stem
     else:
-        raise FileNotFoundError(f"{source!s}: neither a YAML file nor a preset (known: {', '.join(preset_names())})")
+        raise FileNotFoundError(f"{source!s}: neither a YAML file nor a preset ({did_you_mean(str(source), preset_names())})")
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise ValueError(f"{source}: expected settings such as `schedule: {{batch_size: 8}}`, found {shown(values)}")

@@ -20,6 +20,8 @@ from matplotlib.patches import Patch
 
 from vdalib.data.classes import CLASS_COLOURS
 from vdalib.data.images import VOID
+from vdalib.explore.tables import markdown_table as markdown_table  # noqa: PLC0414 the notebooks find them here
+from vdalib.explore.tables import mean_and_error as mean_and_error
 from vdalib.io import atomic_path
 
 BACKGROUND_COLOUR, VOID_COLOUR = "#000000", "#ffffff"
@@ -78,7 +80,7 @@ def image_grid(images: Sequence, titles: Sequence[str] = (), columns: int = 5, s
         raise ValueError("images: found none, expected at least one")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    figure, axes = _figure(rows, columns, (columns * size, rows * size * (1.12 if titles else 1.0)))
+    figure, axes = panels(rows, columns, (columns * size, rows * size * (1.12 if titles else 1.0)))
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, image in zip(axes.flat, images):
@@ -128,13 +130,13 @@ def loss_curves(
     """
     if not rows or not terms:
         raise ValueError("rows, terms: found none, expected rows of metrics.jsonl and the names of terms in them")
-    figure, axes = _figure(1, len(terms), (3.4 * len(terms), 2.8))
+    figure, axes = panels(1, len(terms), (3.4 * len(terms), 2.8))
     for axis, term, colour in zip(axes.flat, terms, SERIES_COLOURS * len(terms)):
         points = np.array([(row["step"], row[term]) for row in rows if term in row]).reshape(-1, 2)
         if not len(points):
             raise ValueError(f"terms: no row has {term!r} (there are: {', '.join(sorted(set().union(*rows)))})")
         axis.plot(*points.T, color=colour, alpha=0.25, linewidth=0.8)
-        axis.plot(points[:, 0], _running_mean(points[:, 1], window), color=colour)
+        axis.plot(points[:, 0], running_mean(points[:, 1], window), color=colour)
         for number, (name, first) in enumerate(stages.items()):
             if number:
                 axis.axvline(first, color="grey", linestyle=":", linewidth=1)
@@ -148,7 +150,7 @@ def miou_bars(results: Mapping[str, Sequence[float]], label: str = "mIoU, %") ->
     """Mean of each row's values with its standard error as error bar and the single values as dots."""
     if not results:
         raise ValueError("results: found none, expected {name: values}")
-    figure, axes = _figure(1, 1, (6.0, 0.8 + 0.34 * len(results)))
+    figure, axes = panels(1, 1, (6.0, 0.8 + 0.34 * len(results)))
     axis = axes[0, 0]
     places = np.arange(len(results))
     values = [np.asarray(row, float) for row in results.values()]
@@ -177,7 +179,7 @@ def grouped_bars(
     if not values:
         raise ValueError("values: found none, expected {series: {group: values}}")
     groups = list(next(iter(values.values())))
-    figure, axes = _figure(1, 1, (max(1.2 + 0.2 * len(values) * len(groups), 5.0), 3.0))
+    figure, axes = panels(1, 1, (max(1.2 + 0.2 * len(values) * len(groups), 5.0), 3.0))
     axis, width = axes[0, 0], 0.85 / len(values)
     for number, ((name, series), colour) in enumerate(zip(values.items(), SERIES_COLOURS * len(values))):
         places = np.arange(len(groups)) + (number + 0.5) * width - 0.425
@@ -198,7 +200,7 @@ def confusion_heatmap(counts, names: Sequence[str]) -> tuple[Figure, plt.Axes]:
     counts = np.asarray(counts, float)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.0 + 0.32 * len(names)
-    figure, axes = _figure(1, 1, (side + 0.8, side))
+    figure, axes = panels(1, 1, (side + 0.8, side))
     axis = axes[0, 0]
     picture = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1)
     names = [literal(name) for name in names]
@@ -214,7 +216,7 @@ def latent_scatter(points, classes, class_names: Sequence[str], centres=None, at
     points, classes = np.asarray(points), np.asarray(classes)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"points: shape {points.shape}, expected (n, 2); project them first")
-    figure, axes = _figure(1, 1, (6.0, 4.5))
+    figure, axes = panels(1, 1, (6.0, 4.5))
     axis, handles = axes[0, 0], []
     for index, name in enumerate(class_names):
         colour = class_colour(name)
@@ -237,24 +239,8 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> None:
         figure.savefig(temporary, dpi=dpi, bbox_inches="tight")
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A Markdown table, first column to the left, the others to the right; numbers with one decimal."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
-    cells = [[f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def mean_and_error(values: Sequence[float]) -> str:
-    """The mean with its standard error, with one decimal; the mean alone where there is a single value.
-
-    >>> mean_and_error([62.0, 64.0, 66.0]), mean_and_error([62.0])
-    ('64.0 ± 1.2', '62.0')
-    """
-    error = f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.1f}{error}"
-
-
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+def panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    """An empty figure of `size` inches; Axes come as an array (rows, columns)."""
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", facecolor="white")
 
 
@@ -263,7 +249,7 @@ def _legend(figure: Figure, handles: Sequence, columns: int) -> None:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), fontsize=8)
 
 
-def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     """Mean of the last `window` values, of fewer at the start."""
     total = np.concatenate([[0.0], values.cumsum()])
     last = np.arange(1, len(values) + 1)
