@@ -116,20 +116,19 @@ class Predictor:
         load_weights(network.trained, Path(run_dir) / "segmenter.safetensors")
         return cls(network.to(device), names, config)
 
-    def probabilities(self, image, *, multi_scale: bool = True) -> Tensor:
-        """Softmax of the averaged logits, (K+1, H, W); without `multi_scale` one scale, not mirrored."""
+    def probabilities(self, image, *, multi_scale: bool = True, crf: bool = False) -> Tensor:
+        """Softmax of the averaged logits, (K+1, H, W); without `multi_scale` one scale, not mirrored; `crf`: then DenseCRF."""
         settings = self.config.inference
         scales, flip = (settings.scales, settings.flip) if multi_scale else ((1.0,), False)
         images = _as_tensor(image).to(self.device)[None].float() / 255
         with autocast(self.device, self.config.precision):
             logits = multi_scale_logits(self.network, images, scales, flip, **settings.fusion)
-        return logits[0].float().softmax(0)
+        probabilities = logits[0].float().softmax(0)
+        return dense_crf(_as_tensor(image), probabilities, settings) if crf else probabilities
 
     def predict(self, image, *, multi_scale: bool = True, crf: bool = True) -> np.ndarray:
         """Label map, uint8 (H, W): 0 background, class index + 1 elsewhere."""
-        probabilities = self.probabilities(image, multi_scale=multi_scale)
-        if crf:
-            probabilities = dense_crf(_as_tensor(image), probabilities, self.config.inference)
+        probabilities = self.probabilities(image, multi_scale=multi_scale, crf=crf)
         return probabilities.max(0).indices.to(torch.uint8).cpu().numpy()
 
 

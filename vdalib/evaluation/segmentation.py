@@ -8,7 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
+
+from vdalib.progress import progress_bar
 
 VOID = 255
 
@@ -160,6 +161,6 @@ def evaluate_segmentation(
     matrices.
     """
     matrix = ConfusionMatrix(len(dataset.class_names) + 1)
-    for i in tqdm(indices if indices is not None else range(len(dataset)), desc="evaluate", disable=not progress):
+    for i in progress_bar(indices if indices is not None else range(len(dataset)), desc="evaluate", disable=not progress):
         matrix.update(predict(dataset[i].image), dataset.mask(i))
     return matrix
