@@ -1,4 +1,4 @@
-"""Files that are either complete or not there."""
+"""Files that are either complete or not there, and where the workbook's own are."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_INSTALLED = Path(__file__).parent / "workbook"
+# The folder that has notebooks/, data/partworld/ and benchmarks/: a checkout, or a part of the installed package.
+WORKBOOK = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1]
+# Where the notebooks put runs unless they are told.
+RUNS = Path("runs").absolute() if WORKBOOK == _INSTALLED else WORKBOOK / "runs"
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+from vdalib.io import WORKBOOK
+
+NOTEBOOKS = WORKBOOK / "notebooks"
 
 
 def execute(notebook: str | Path, output: str | Path, parameters: Mapping[str, Any], cwd: str | Path) -> None:
