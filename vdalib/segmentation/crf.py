@@ -94,7 +94,7 @@ class PermutohedralLattice:
         weights = rising - np.roll(rising, 1, axis=1)  # barycentric coordinates: that of vertex r is in column r
         weights[:, 0] += 1
 
-        # A vertex is known by its coordinates times random 64-bit numbers, summed: linear, so that neighbours can be looked up.
+        # A vertex is known by its coordinates' sum weighted by random 64-bit numbers: linear, so neighbours can be looked up.
         secret = np.random.default_rng(0).integers(-(2**63), 2**63, side)
         codes = np.stack([(corner + r - side * (rank > dim - r)) @ secret for r in range(side)], axis=1)
         points, vertices = np.unique(codes.ravel(), return_inverse=True)
