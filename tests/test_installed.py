@@ -68,7 +68,7 @@ def test_the_wheel_has_code_clip_and_notebooks_and_no_tests(wheel):
 
 
 def test_the_installed_package_finds_its_own_notebooks_clip_and_presets(in_folder, scripts):
-    code = "from vdalib.clip import loading; from vdalib.commands import notebooks; print(notebooks.NOTEBOOKS, loading.SMALL_CLIP)"
+    code = "import vdalib.clip.loading as clip; import vdalib.commands.notebooks as run; print(run.NOTEBOOKS, clip.SMALL_CLIP)"
     notebooks, clip = map(Path, in_folder("python", "-c", code).split())
     assert notebooks.is_relative_to(scripts.parent) and clip.is_relative_to(scripts.parent)
     assert {path.name for path in notebooks.glob("*.ipynb")} == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
