@@ -117,7 +117,10 @@ def markdown(runs: Sequence[Mapping[str, Any]], reference: str = REFERENCE) -> s
 def caption(methods: Sequence[str], preset: str, runs: Sequence[Mapping[str, Any]]) -> str:
     """What the table's methods have different from the preset, and by which code it was made."""
     base = Config.from_preset(preset)
-    lines = [f"{name}: {'; '.join(base.differences(config_of(name, preset))) or 'the preset as it is'}" for name in methods]
+    lines = []
+    for name in methods:
+        changes = [line for line in base.differences(config_of(name, preset)) if not line.startswith(("method ", "preset "))]
+        lines.append(f"{name}: {'; '.join(changes) or 'none'}")
     versions, where = ({run[key] for run in runs} for key in ("version", "precision"))
     made = f"vdalib {', '.join(sorted(versions))}, precision {', '.join(sorted(where))}, preset {preset}"
     return "\n".join(

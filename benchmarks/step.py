@@ -15,7 +15,7 @@ import argparse
 import os
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,33 +156,28 @@ def by_part(config: Config, threads: int, repeats: int) -> str:
     return "\n".join([*lines, f"\npeak memory {cost.peak_gib:.2f} GiB (whole process)"])
 
 
-def compared(methods: Sequence[str], preset: str, overrides: Mapping[str, Any], threads: int, repeats: int) -> list[dict]:
+def compared(methods: Sequence[str], preset: str, overrides: Mapping[str, Any], threads: int, repeats: int) -> Iterator[dict]:
     """One entry a method and precision, in turn; `plain_seconds` is of the reference method's crop and batch."""
-    entries = []
     for precision in ("no", "bf16"):
         changes = {**overrides, "precision": precision}
         plain = alone(plain_forward, config_of(REFERENCE, preset, changes), threads, repeats)
         for method in methods:
             config = config_of(method, preset, KEEP_ALL | changes)
             cost = alone(training_step, config, threads, repeats)
-            entries.append(
-                {
-                    "method": method,
-                    "preset": config.preset,
-                    "precision": precision,
-                    "threads": threads,
-                    "version": code_version(),
-                    "crop": config.data.crop,
-                    "batch_size": config.schedule.batch_size,
-                    "steps": config.schedule.total_steps,
-                    "plain_seconds": plain,
-                    "stage_seconds": cost.stages,
-                    "hours": cost.hours,
-                    "peak_gib": cost.peak_gib,
-                }
-            )
-            print(f"{method}, precision {precision}: {cost.hours:.1f} hours, {cost.peak_gib:.2f} GiB", flush=True)
-    return entries
+            yield {
+                "method": method,
+                "preset": config.preset,
+                "precision": precision,
+                "threads": threads,
+                "version": code_version(),
+                "crop": config.data.crop,
+                "batch_size": config.schedule.batch_size,
+                "steps": config.schedule.total_steps,
+                "plain_seconds": plain,
+                "stage_seconds": cost.stages,
+                "hours": cost.hours,
+                "peak_gib": cost.peak_gib,
+            }
 
 
 def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -215,8 +210,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(by_part(Config.from_preset(given.preset, overrides), given.threads, given.repeats))
         return
     methods = list(BUILT_IN) if "all" in given.methods else given.methods
-    entries = compared(methods, given.preset, overrides, given.threads, given.repeats)
-    write_json(given.results, entries)
+    entries = []
+    for entry in compared(methods, given.preset, overrides, given.threads, given.repeats):
+        entries.append(entry)
+        write_json(given.results, entries)
+        print(f"{entry['method']}, precision {entry['precision']}: {entry['hours']:.1f} hours", flush=True)
     print(markdown(entries))
 
 
