@@ -102,7 +102,7 @@ def test_a_file_may_start_from_a_preset(tmp_path):
         ({"schedule.batch_size": "four"}, "schedule.batch_size: expected int, got 'four'"),
         ({"schedule.batch_size": True}, "schedule.batch_size: expected int, got True"),
         ({"schedule.batch_size": 2.0}, "schedule.batch_size: expected int, got 2.0"),
-        ({"schedule.batch_size": 0}, "schedule.batch_size: expected at least 1, got 0"),
+        ({"schedule.batch_size": 0}, "schedule.batch_size: expected at least 1 and at most 65,536, got 0"),
         ({"schedule.learning_rate": "fast"}, "schedule.learning_rate: expected float, got 'fast'"),
         ({"schedule.learning_rate": float("nan")}, "schedule.learning_rate: expected float, got nan"),
         ({"schedule.learning_rate": 0}, "schedule.learning_rate: expected above 0, got 0"),
@@ -128,6 +128,11 @@ def test_a_file_may_start_from_a_preset(tmp_path):
         ({"clip.sentence_template": "{sentence} {kind}"}, "clip.sentence_template: found .* expected {sentence} once"),
         ({"clip.attribute_share": 0}, "clip.attribute_share: expected at most 1 and above 0"),
         ({"clip.templates": []}, "clip.templates and clip.background_prompts: expected at least one"),
+        ({"inference.square": True}, "inference.square: give the side as inference.size, for example 448"),
+        ({"backbone.pretrained": "fb_in1k"}, "backbone.pretrained: with backbone.name 'clip' clip.pretrained says which"),
+        ({"method": "toco", "options.low": 0.8}, r"options.low: found 0.8, expected at most options.high \(0.7\)"),
+        ({"method": "seco", "options.blur": [2, 1]}, r"options.blur: found \[2.0, 1.0\], expected the smaller deviation first"),
+        ({"method": "seco", "options.cam_scales": []}, "options.cam_scales: expected at least one scale"),
     ],
 )
 def test_wrong_settings_are_refused_by_their_full_name(overrides, message):
@@ -152,7 +157,7 @@ def test_wrong_files_are_refused_by_their_path(tmp_path, text, message):
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(FileNotFoundError, match="neither a YAML file nor a preset .*folder, partworld, partworld-smoke, voc12"):
+    with pytest.raises(FileNotFoundError, match="neither a YAML file nor a preset .*folder, partworld, partworld-smoke, .*voc12"):
         Config.from_preset("voc21")
 
 

@@ -19,6 +19,7 @@ STREET = (  # from the top down
     "data",
     "config",
     "io",
+    "progress",
 )
 BELOW = {room: {room, *STREET[place + 1 :]} for place, room in enumerate(STREET)}
 BELOW["pretraining"] = {"pretraining", *STREET[1:]}

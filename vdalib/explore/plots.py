@@ -20,6 +20,8 @@ from matplotlib.patches import Patch
 
 from vdalib.data.classes import CLASS_COLOURS
 from vdalib.data.images import VOID
+from vdalib.explore.tables import markdown_table as markdown_table  # noqa: PLC0414 the notebooks find them here
+from vdalib.explore.tables import mean_and_error as mean_and_error
 from vdalib.io import atomic_path
 
 BACKGROUND_COLOUR, VOID_COLOUR = "#000000", "#ffffff"
@@ -32,6 +34,11 @@ def class_colour(name: str) -> str:
         return BACKGROUND_COLOUR
     colours = tuple(CLASS_COLOURS.values())
     return CLASS_COLOURS.get(name) or colours[zlib.crc32(name.encode()) % len(colours)]
+
+
+def literal(text: str) -> str:
+    """A name for matplotlib to write as it is, which takes what is between two $ for mathematics."""
+    return text.replace("$", r"\$")
 
 
 def colour_mask(mask, class_names: Sequence[str]) -> np.ndarray:
@@ -73,13 +80,13 @@ def image_grid(images: Sequence, titles: Sequence[str] = (), columns: int = 5, s
         raise ValueError("images: found none, expected at least one")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    figure, axes = _figure(rows, columns, (columns * size, rows * size * (1.12 if titles else 1.0)))
+    figure, axes = panels(rows, columns, (columns * size, rows * size * (1.12 if titles else 1.0)))
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, image in zip(axes.flat, images):
         axis.imshow(as_picture(image), interpolation="nearest")
     for axis, title in zip(axes.flat, titles):
-        axis.set_title(title, fontsize=9)
+        axis.set_title(literal(title), fontsize=9)
     return figure, axes
 
 
@@ -90,8 +97,8 @@ def picture_table(
     pictures = [picture for row in rows.values() for picture in row]
     figure, axes = image_grid(pictures, titles, columns=len(pictures) // max(len(rows), 1), size=size)
     for axis, name in zip(axes[:, 0], rows):
-        axis.text(-0.08, 0.5, name, transform=axis.transAxes, rotation=90, ha="right", va="center", fontsize=9)
-    _legend(figure, [Patch(color=class_colour(name), label=name) for name in classes], columns=10)
+        axis.text(-0.08, 0.5, literal(name), transform=axis.transAxes, rotation=90, ha="right", va="center", fontsize=9)
+    _legend(figure, [Patch(color=class_colour(name), label=literal(name)) for name in classes], columns=10)
     return figure, axes
 
 
@@ -107,7 +114,7 @@ def mask_grid(
     figure, axes = image_grid(pictures, titles, columns)
     present = np.unique(np.concatenate([np.unique(np.asarray(mask)) for mask in masks]))
     names = [class_names[value - 1] for value in present if value not in (0, VOID)]
-    handles = [Patch(color=class_colour(name), label=name) for name in names]
+    handles = [Patch(color=class_colour(name), label=literal(name)) for name in names]
     if VOID in present:
         handles.append(Patch(facecolor=VOID_COLOUR, edgecolor="grey", label="void"))
     _legend(figure, handles, columns=6)
@@ -123,13 +130,13 @@ def loss_curves(
     """
     if not rows or not terms:
         raise ValueError("rows, terms: found none, expected rows of metrics.jsonl and the names of terms in them")
-    figure, axes = _figure(1, len(terms), (3.4 * len(terms), 2.8))
+    figure, axes = panels(1, len(terms), (3.4 * len(terms), 2.8))
     for axis, term, colour in zip(axes.flat, terms, SERIES_COLOURS * len(terms)):
         points = np.array([(row["step"], row[term]) for row in rows if term in row]).reshape(-1, 2)
         if not len(points):
             raise ValueError(f"terms: no row has {term!r} (there are: {', '.join(sorted(set().union(*rows)))})")
         axis.plot(*points.T, color=colour, alpha=0.25, linewidth=0.8)
-        axis.plot(points[:, 0], _running_mean(points[:, 1], window), color=colour)
+        axis.plot(points[:, 0], running_mean(points[:, 1], window), color=colour)
         for number, (name, first) in enumerate(stages.items()):
             if number:
                 axis.axvline(first, color="grey", linestyle=":", linewidth=1)
@@ -143,7 +150,7 @@ def miou_bars(results: Mapping[str, Sequence[float]], label: str = "mIoU, %") ->
     """Mean of each row's values with its standard error as error bar and the single values as dots."""
     if not results:
         raise ValueError("results: found none, expected {name: values}")
-    figure, axes = _figure(1, 1, (6.0, 0.8 + 0.34 * len(results)))
+    figure, axes = panels(1, 1, (6.0, 0.8 + 0.34 * len(results)))
     axis = axes[0, 0]
     places = np.arange(len(results))
     values = [np.asarray(row, float) for row in results.values()]
@@ -153,7 +160,7 @@ def miou_bars(results: Mapping[str, Sequence[float]], label: str = "mIoU, %") ->
     for place, row, mean, error in zip(places, values, means, errors):
         axis.plot(row, np.full(len(row), place), ".", color=SERIES_COLOURS[0], markersize=4)
         axis.text(max(row.max(), mean + error), place, f"  {mean:.1f}", va="center", fontsize=8)
-    axis.set_yticks(places, list(results))
+    axis.set_yticks(places, map(literal, results))
     axis.invert_yaxis()
     axis.margins(x=0.1)
     axis.set_xlabel(label)
@@ -172,17 +179,17 @@ def grouped_bars(
     if not values:
         raise ValueError("values: found none, expected {series: {group: values}}")
     groups = list(next(iter(values.values())))
-    figure, axes = _figure(1, 1, (max(1.2 + 0.2 * len(values) * len(groups), 5.0), 3.0))
+    figure, axes = panels(1, 1, (max(1.2 + 0.2 * len(values) * len(groups), 5.0), 3.0))
     axis, width = axes[0, 0], 0.85 / len(values)
     for number, ((name, series), colour) in enumerate(zip(values.items(), SERIES_COLOURS * len(values))):
         places = np.arange(len(groups)) + (number + 0.5) * width - 0.425
         columns = [np.asarray(series[group], float) for group in groups]
         errors = [column.std(ddof=1) / np.sqrt(len(column)) if len(column) > 1 else 0.0 for column in columns]
         means = [column.mean() for column in columns]
-        axis.bar(places, means, 0.92 * width, yerr=errors if any(errors) else None, color=colour, capsize=2, label=name)
+        axis.bar(places, means, 0.92 * width, yerr=errors if any(errors) else None, color=colour, capsize=2, label=literal(name))
         if marks:
             axis.hlines([marks[name][group] for group in groups], places - width / 2, places + width / 2, color="black")
-    axis.set_xticks(range(len(groups)), groups)
+    axis.set_xticks(range(len(groups)), map(literal, groups))
     axis.set_ylabel(label)
     _legend(figure, axis.get_legend_handles_labels()[0], columns=4)
     return figure, axis
@@ -193,9 +200,10 @@ def confusion_heatmap(counts, names: Sequence[str]) -> tuple[Figure, plt.Axes]:
     counts = np.asarray(counts, float)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.0 + 0.32 * len(names)
-    figure, axes = _figure(1, 1, (side + 0.8, side))
+    figure, axes = panels(1, 1, (side + 0.8, side))
     axis = axes[0, 0]
     picture = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    names = [literal(name) for name in names]
     axis.set_xticks(range(len(names)), names, rotation=90)
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="prediction", ylabel="truth")
@@ -208,7 +216,7 @@ def latent_scatter(points, classes, class_names: Sequence[str], centres=None, at
     points, classes = np.asarray(points), np.asarray(classes)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"points: shape {points.shape}, expected (n, 2); project them first")
-    figure, axes = _figure(1, 1, (6.0, 4.5))
+    figure, axes = panels(1, 1, (6.0, 4.5))
     axis, handles = axes[0, 0], []
     for index, name in enumerate(class_names):
         colour = class_colour(name)
@@ -219,7 +227,7 @@ def latent_scatter(points, classes, class_names: Sequence[str], centres=None, at
         if centres is not None:
             axis.scatter(*np.asarray(centres)[index], s=120, color=colour, marker="*", edgecolors="black")
         if len(chosen) or centres is not None:
-            handles.append(Line2D([], [], color=colour, marker="o", linestyle="", label=name))
+            handles.append(Line2D([], [], color=colour, marker="o", linestyle="", label=literal(name)))
     axis.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axis.set(xlabel="first latent direction", ylabel="second latent direction")
     return figure, axis
@@ -231,24 +239,8 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> None:
         figure.savefig(temporary, dpi=dpi, bbox_inches="tight")
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A Markdown table, first column to the left, the others to the right; numbers with one decimal."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
-    cells = [[f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def mean_and_error(values: Sequence[float]) -> str:
-    """The mean with its standard error, with one decimal; the mean alone where there is a single value.
-
-    >>> mean_and_error([62.0, 64.0, 66.0]), mean_and_error([62.0])
-    ('64.0 ± 1.2', '62.0')
-    """
-    error = f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.1f}{error}"
-
-
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+def panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    """An empty figure of `size` inches; Axes come as an array (rows, columns)."""
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", facecolor="white")
 
 
@@ -257,7 +249,7 @@ def _legend(figure: Figure, handles: Sequence, columns: int) -> None:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), fontsize=8)
 
 
-def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     """Mean of the last `window` values, of fewer at the start."""
     total = np.concatenate([[0.0], values.cumsum()])
     last = np.arange(1, len(values) + 1)

@@ -87,7 +87,7 @@ def gradient_activation(
     block = visual.transformer.resblocks[-1]
     tokens, batch = _precise(tokens), len(tokens)
     grid = grid or (math.isqrt(tokens.shape[1] - 1),) * 2
-    order = _present_first(labels)  # (B, n)
+    order, _ = label_candidates(labels)  # (B, n)
     with torch.autocast(tokens.device.type, enabled=False), torch.enable_grad():
         shift = tokens.new_zeros(batch, 1, tokens.shape[2], requires_grad=True)
         normed = block.ln_1(tokens)
@@ -113,12 +113,6 @@ def _away_from_others(scale, pooled, class_text, background_text, labels, order)
     logits.scatter_(2, order.T[:, :, None], -torch.inf)  # y itself
     own = texts.gather(1, order[:, :, None].expand(-1, -1, texts.shape[2]))  # (B, n, D)
     return (own - logits.softmax(2).transpose(0, 1) @ texts).transpose(0, 1)
-
-
-def _present_first(labels: Tensor) -> Tensor:
-    """Classes (B, n) of each image, those of its label before others; n >= 1 is the largest number of classes in an image."""
-    most = max(1, int(labels.sum(1).max()))
-    return labels.int().argsort(dim=1, descending=True, stable=True)[:, :most]
 
 
 def min_max(maps: Tensor, eps: float = 1e-6) -> Tensor:
@@ -231,6 +225,16 @@ def pseudo_label(refined: Tensor, labels: Tensor, images: Tensor, valid: Tensor 
     return target if valid is None else target.masked_fill(~valid, VOID)
 
 
+def label_candidates(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Each image's classes first: indices (B, n) and which of them it has (B, n), n the most that an image has, at least 1.
+
+    labels: (B, K) bool.
+    """
+    most = max(1, int(labels.sum(1).max()))
+    order = labels.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    return order, labels.gather(1, order)
+
+
 def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Scores (B, 1+n, H, W) in 0..1 of background and the image's classes, and their classes (B, 1+n) int64.
 
@@ -238,8 +242,7 @@ def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) ->
     n is the largest number of classes in an image. Images with fewer are filled up with VOID of score 0,
     which stays 0 under PAR and never beats background.
     """
-    order = _present_first(labels)
-    present = labels.gather(1, order)
+    order, present = label_candidates(labels)
     chosen = refined.gather(1, order[:, :, None, None].expand(-1, -1, *refined.shape[2:]))
     scores = _of_present(min_max(chosen), present)
     scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,14 +16,15 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.profiler import record_function
-from tqdm.auto import tqdm
 
 from vdalib.config import Config, ScheduleConfig, method_class
 from vdalib.data import build_dataset, completed
 from vdalib.data.loader import training_batches
 from vdalib.io import atomic_path, save_tensors
+from vdalib.progress import Bar, progress_bar
 from vdalib.training import checkpoints
 from vdalib.training.devices import accelerator_for
+from vdalib.training.interrupts import deferred_interrupt
 from vdalib.training.step import Step
 
 
@@ -61,14 +62,17 @@ class Trainer:
         self.step = 0
         self.resume()
 
-    def fit(self, until: int | None = None) -> None:
+    def fit(self, until: int | None = None, validate: Callable[[nn.Module], dict[str, float]] | None = None) -> None:
         """Train to `total_steps`, or only until the given step; writes metrics.jsonl and checkpoints.
 
+        validate: is given the method's network every `schedule.validate_every` steps; what it measures joins that step's metrics.
+
         Raises ValueError where another model lies in the run directory, where another process trains in it, and at the first loss
-        that is not finite, naming step and term; the last checkpoint stays.
+        that is not finite, naming step and term; the last checkpoint stays. Ctrl+C ends the step, writes a checkpoint and raises
+        KeyboardInterrupt; where there are several processes it only stops.
         """
         schedule, total = self.config.schedule, self.config.schedule.total_steps
-        with self._alone_in_run_dir():
+        with self._alone_in_run_dir(), deferred_interrupt(self.accelerator.num_processes == 1) as interrupted:
             self._enter_run_dir()
             batches = training_batches(
                 self.dataset,
@@ -79,21 +83,32 @@ class Trainer:
                 self.method.views,
             )
             stop = total if until is None else min(until, total)
-            bar = tqdm(total=total, initial=self.step, unit="step", disable=not self.accelerator.is_main_process)
+            stage = self.method.stages[self.method.stage(min(self.step, total - 1))]
+            bar = progress_bar(
+                total=total, initial=self.step, desc=stage, unit="step", disable=not self.accelerator.is_main_process
+            )
             pending, started = [], time.perf_counter()
             for batch in batches if self.step < stop else ():
                 batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
                 terms = self.train_step(batch)
                 pending.append((self.step, self.optimizer.param_groups[0]["lr"], terms))
                 self.step += 1
+                interrupt = interrupted()
+                at_checkpoint = interrupt or self.step in self.method.stage_ends or self.step % schedule.checkpoint_every == 0
+                at_validation = validate is not None and schedule.validate_every and self.step % schedule.validate_every == 0
+                if len(pending) == 10 or at_checkpoint or at_validation or self.step == stop:
+                    elapsed = time.perf_counter() - started
+                    measures = validate(self.method.network) if at_validation else {}
+                    self._log(pending, measures, len(pending) * schedule.batch_size / elapsed, bar)
+                    pending, started = [], time.perf_counter()
                 bar.update()
-                at_checkpoint = self.step in self.method.stage_ends or self.step % schedule.checkpoint_every == 0
-                if len(pending) == 10 or at_checkpoint or self.step == stop:
-                    elapsed, started = time.perf_counter() - started, time.perf_counter()
-                    self._log(pending, len(pending) * schedule.batch_size / elapsed, bar)
-                    pending = []
                 if at_checkpoint:
                     self.save_checkpoint()
+                if interrupt:
+                    where = checkpoints.folder(self.run_dir, self.step)
+                    raise KeyboardInterrupt(
+                        f"after step {self.step} of {total}, saved in {where}; the same command goes on from there"
+                    )
                 if self.step == stop:
                     break
             bar.close()
@@ -127,7 +142,14 @@ class Trainer:
         terms |= self.method.after_step(seen, step)
         return {name: value.detach() for name, value in terms.items()}
 
-    def _log(self, pending: list[tuple[int, float, dict[str, Tensor]]], images_per_second: float, bar: tqdm) -> None:
+    def _log(
+        self,
+        pending: list[tuple[int, float, dict[str, Tensor]]],
+        measures: dict[str, float],
+        images_per_second: float,
+        bar: Bar,
+    ) -> None:
+        """Write the rows of steps with their learning rates and values; `measures` belong to the last."""
         rows = []
         for step, rate, terms in pending:
             values = self.accelerator.reduce(torch.stack([*terms.values()]).float(), "mean")
@@ -138,16 +160,18 @@ class Trainer:
                 raise ValueError(f"{self.run_dir}: step {step}: {', '.join(bad)} is not finite ({values[bad[0]]}); {cure}")
             rows.append({"step": step, "stage": self.method.stage(step), **{k: round(v, 6) for k, v in values.items()}})
             rows[-1] |= {"learning_rate": float(f"{rate:.6g}"), "time": round(time.time(), 3)}
-            if self.config.tracker:
-                self.accelerator.log(rows[-1], step=step)
+        rows[-1] |= {name: round(value, 4) for name, value in measures.items()}
+        if self.config.tracker:
+            for row in rows:
+                self.accelerator.log(row, step=row["step"])
         if not self.accelerator.is_main_process:
             return
         with open(self.run_dir / "metrics.jsonl", "a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-        bar.set_description(self.method.stages[rows[-1]["stage"]])
+        bar.set_description(self.method.stages[rows[-1]["stage"]], refresh=False)
         hidden = ("step", "stage", "predicted", "learning_rate", "time")
         shown = {k: f"{v:.3f}" for k, v in rows[-1].items() if k not in hidden}
-        bar.set_postfix(shown | {"images/s": f"{images_per_second:.1f}"})
+        bar.set_postfix(shown | {"images/s": f"{images_per_second:.1f}"}, refresh=False)
 
     # the run directory
 
@@ -168,7 +192,7 @@ class Trainer:
         self.save_weights()
         if gone := checkpoints.prune(self.run_dir, self.config.schedule.keep, self.method.stage_ends):
             kept = f"ends of stages and the newest {self.config.schedule.keep} stay (schedule.keep)"
-            tqdm.write(f"{self.run_dir}: removed the checkpoint of step {', '.join(map(str, gone))}; {kept}")
+            Bar.write(f"{self.run_dir}: removed the checkpoint of step {', '.join(map(str, gone))}; {kept}")
 
     def save_weights(self) -> None:
         """What inference needs and what the method keeps beside it, with the step that they are of."""
