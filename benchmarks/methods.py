@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import vdalib
-from vdalib.config import Config
+from vdalib.config import Config, preset_names
 from vdalib.config.methods import BUILT_IN
-from vdalib.config.settings import preset_names
 from vdalib.explore.plots import markdown_table, mean_and_error
 from vdalib.io import write_json
 

@@ -10,6 +10,9 @@ from vdalib.config import Config
 from vdalib.config.methods import BUILT_IN
 
 
+STEPS = {"segmenter_steps": 0, "inter_steps": 0, "total_steps": 3}
+
+
 @pytest.fixture
 def benchmark(monkeypatch):
     """The modules of the folder `benchmarks`, by name."""
@@ -81,8 +84,11 @@ def test_a_process_of_its_own(benchmark):
 
 
 @pytest.mark.usefixtures("random_clip")
-def test_a_training_is_timed_and_measured(benchmark):
-    numbers = benchmark("methods").train_and_measure("text", "partworld-smoke", 0, "no", 1)
+def test_a_training_is_timed_and_measured(benchmark, tmp_path):
+    preset = tmp_path / "tiny.yaml"
+    small = {"crop": 48, "train_size": 4, "val_size": 2}
+    preset.write_text(json.dumps({"base": "partworld-smoke", "data": small, "schedule": STEPS}))
+    numbers = benchmark("methods").train_and_measure("text", str(preset), 0, "no", 1)
     assert set(numbers) == {"seconds", "peak_gib", "seed_miou", "miou", "miou_ms_crf"}
     assert 0 < numbers["seconds"] < 60 and 0.1 < numbers["peak_gib"] < 8
     assert all(0 <= numbers[name] <= 100 for name in ("seed_miou", "miou", "miou_ms_crf"))
