@@ -8,7 +8,7 @@ from vdalib.config import ClipConfig, Config, ScheduleConfig, SegmenterConfig, p
 
 
 def test_the_presets_are_there_and_survive_dict_and_yaml(tmp_path):
-    assert set(preset_names()) == {"partworld", "partworld-smoke", "voc12", "coco14", "folder"}
+    assert {"partworld", "partworld-smoke", "voc12", "coco14", "folder"} <= {*preset_names()}
     for name in preset_names():
         config = Config.from_preset(name)
         assert config.preset == name
@@ -87,7 +87,7 @@ def test_a_file_may_start_from_a_preset(tmp_path):
         ({"schedule.batch_size": "four"}, "schedule.batch_size: expected int, got 'four'"),
         ({"schedule.batch_size": True}, "schedule.batch_size: expected int, got True"),
         ({"schedule.batch_size": 2.0}, "schedule.batch_size: expected int, got 2.0"),
-        ({"schedule.batch_size": 0}, "schedule.batch_size: expected at least 1, got 0"),
+        ({"schedule.batch_size": 0}, "schedule.batch_size: expected at least 1 and at most 65,536, got 0"),
         ({"schedule.learning_rate": "fast"}, "schedule.learning_rate: expected float, got 'fast'"),
         ({"schedule.learning_rate": float("nan")}, "schedule.learning_rate: expected float, got nan"),
         ({"schedule.learning_rate": 0}, "schedule.learning_rate: expected above 0, got 0"),
@@ -110,6 +110,11 @@ def test_a_file_may_start_from_a_preset(tmp_path):
         ({"schedule.total_steps": 100}, r"schedule.total_steps: 100 is less than .* = 150\)"),
         ({"clip.templates": ["a photo"]}, "clip.templates: 'a photo' needs exactly one {}"),
         ({"clip.templates": []}, "clip.templates and clip.background_prompts: expected at least one"),
+        ({"inference.square": True}, "inference.square: give the side as inference.size, for example 448"),
+        ({"backbone.pretrained": "fb_in1k"}, "backbone.pretrained: with backbone.name 'clip' clip.pretrained says which"),
+        ({"method": "toco", "options.low": 0.8}, r"options.low: found 0.8, expected at most options.high \(0.7\)"),
+        ({"method": "seco", "options.blur": [2, 1]}, r"options.blur: found \[2.0, 1.0\], expected the smaller deviation first"),
+        ({"method": "seco", "options.cam_scales": []}, "options.cam_scales: expected at least one scale"),
     ],
 )
 def test_wrong_settings_are_refused_by_their_full_name(overrides, message):
@@ -134,7 +139,7 @@ def test_wrong_files_are_refused_by_their_path(tmp_path, text, message):
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(FileNotFoundError, match="neither a YAML file nor a preset .*folder, partworld, partworld-smoke, voc12"):
+    with pytest.raises(FileNotFoundError, match="neither a YAML file nor a preset .*folder, partworld, partworld-smoke, .*voc12"):
         Config.from_preset("voc21")
 
 

@@ -7,7 +7,7 @@ import pytest
 from vdalib.config import Config, preset_names
 from vdalib.config.describe import Setting, described, field_comments
 from vdalib.config.schema import Section
-from vdalib.config.settings import preset_comment
+from vdalib.config.sources import preset_comment
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,12 @@ def test_nothing_counted_is_nan():
     assert np.isnan(ConfusionMatrix(3).mean_iou())
 
 
+def test_the_confusion_ratio_by_hand():
+    matrix = ConfusionMatrix(4)
+    matrix.update(torch.tensor([0, 0, 1, 1, 1, 2, 255]), torch.tensor([0, 1, 1, 1, 2, 0, 3]))
+    np.testing.assert_array_equal(matrix.confusion_ratio(), [1.0, 0.5, np.inf, np.nan])
+
+
 def test_wrong_label_maps_are_refused():
     matrix = ConfusionMatrix(3)
     with pytest.raises(ValueError, match=r"prediction: shape \(2,\) differs from target \(3,\)"):

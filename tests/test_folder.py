@@ -12,8 +12,12 @@ from vdalib.clip import FrozenCLIP
 from vdalib.config import ClipConfig, Config
 from vdalib.data import build_dataset, class_names, completed
 from vdalib.data.classes import CLASS_COLOURS, distinct_colours
-from vdalib.data.folder import PREPARED, TaggedFolder, prepare_folder, read_folder, summary
+from vdalib.data.coco import COCO_CLASSES
+from vdalib.data.folder import PREPARED, TaggedFolder, prepare_folder, summary
+from vdalib.data.images import save_mask
 from vdalib.data.partworld import PartWorld
+from vdalib.data.tags import read_folder
+from vdalib.data.voc import VOC_CLASSES
 from vdalib.segmentation.labelling import PseudoLabeller
 
 
@@ -57,7 +61,7 @@ def test_the_prepared_file_says_all_that_a_run_needs_and_nothing_is_written_amon
     before = {path for path in root.rglob("*")}
     path = prepare_folder(root, tmp_path / "out")
     assert {path for path in root.rglob("*")} == before
-    assert summary(path) == f"3 images (bus 1, cat 2, dog 1), 0 files left out; written to {path}"
+    assert summary(path) == f"3 images (bus 1, cat 2, dog 1), 0 without a tag, 0 files left out; written to {path}"
     config = Config.from_preset("folder", {"data.root": str(root), "data.labels": str(tmp_path / "out")})
     with pytest.raises(ValueError, match="data.classes: a folder's are known when it is prepared"):
         class_names(config.data)
@@ -84,17 +88,118 @@ def test_spreadsheets_habits_are_read(root):
     assert read_folder(root).tags == {"a.png": ("cat",), "trip/c.png": ("bus", "cat")}
 
 
-def test_pictures_without_a_line_and_files_of_other_kinds_are_left_out_and_listed(root, tmp_path):
+def test_pictures_without_a_tag_are_not_trained_on_but_known_and_other_files_are_listed(root, tmp_path):
     tags(root, "a.png,cat", "trip/c.png,bus")
-    prepared = json.loads(prepare_folder(root, tmp_path).read_text())
-    assert prepared["skipped"] == {"b.png": "has no line in tags.csv"} and list(prepared["labels"]) == ["a.png", "trip/c.png"]
+    (root / "images" / "notes.txt").write_text("")
+    (root / "images" / "broken.png").write_bytes(b"text")  # stops nothing, since nothing is learned from it
+    prepare_folder(root, tmp_path)
+    data = TaggedFolder(root, tmp_path)
+    assert data.names == ["a.png", "trip/c.png"] and data.untagged == {"b.png": root / "images" / "b.png"}
+    assert data.skipped["notes.txt"].startswith("not an image by its name")
+    assert data.skipped["broken.png"].startswith("cannot be decoded as an image") and len(data.skipped) == 2
 
-    for name in ("cat/a.jpg", "cat/b.HEIC", "cat/.hidden", ".git/x"):
+    for name in ("cat/a.jpg", "cat/b.HEIC", "cat/.hidden", ".git/x", "later.jpg", ".x.jpg", "classes.yaml"):
         (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "f" / name).write_bytes(b"")
     found = read_folder(tmp_path / "f")
-    assert found.tags == {"cat/a.jpg": ("cat",)} and list(found.left_out) == ["cat/b.HEIC"]
-    assert found.left_out["cat/b.HEIC"].endswith("save it as JPEG")
+    assert found.tags == {"cat/a.jpg": ("cat",)} and found.untagged == ["later.jpg"]
+    assert list(found.left_out) == ["cat/b.HEIC", ".x.jpg"] and found.left_out["cat/b.HEIC"].endswith("save it as JPEG")
+    assert found.left_out[".x.jpg"] == "hidden (a dot in front); rename it if it is a picture of yours"
+
+
+def test_two_tags_for_one_thing_are_asked_about_unless_both_are_listed(root):
+    for slip in ("cats", "Cat", "c_at"):
+        tags(root, "a.png,cat", f"b.png,{slip}")
+        with pytest.raises(ValueError, match=f"tags.csv: .*{slip}.*; write both alike"):
+            read_folder(root)
+    tags(root, "a.png,cat", "b.png,cats", "trip/c.png,glass")
+    classes(root, "classes: [cat, cats, glass]")
+    prepare_folder(root)
+    assert TaggedFolder(root).class_names == ("cat", "cats", "glass")
+
+
+def test_known_names_in_one_word_are_prompted_in_two():
+    joined = [name.replace(" ", "") for name in (*VOC_CLASSES, *COCO_CLASSES)]
+    assert [words for (words,) in ClipConfig().words(joined)] == [*VOC_CLASSES, *COCO_CLASSES]
+    assert ClipConfig().words(["Dining-Table", "sea_lion", "catfish"]) == [("dining table",), ("sea lion",), ("catfish",)]
+
+
+def test_a_class_is_not_its_own_background(root):
+    tags(root, "a.png,Grass", "b.png,cat", "trip/c.png,sea")
+    prepare_folder(root)
+    background = completed(Config.from_preset("folder", {"data.root": str(root)})).clip.background_prompts
+    assert not {"grass", "sea"} & set(background) and len(background) == 23
+
+
+@pytest.fixture
+def corrected(root, tmp_path):
+    """The masks of two of the pictures: as `segment` writes them, and as an editor in RGB does."""
+    masks = tmp_path / "corrected"
+    values = np.zeros((4, 6), np.uint8)
+    values[1:3, 2:5], values[0, 0] = 2, 255
+    save_mask(masks / "a.png", values)
+    colours = _palette_of(("bus", "cat", "dog"))
+    (masks / "trip").mkdir()
+    Image.fromarray(colours[values]).save(masks / "trip" / "c.png.png")
+    return masks
+
+
+def _palette_of(names):
+    colours = np.full((256, 3), 255, np.uint8)
+    for place, colour in enumerate(["#000000", *distinct_colours(names, {}).values()]):
+        colours[place] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return colours
+
+
+def folder_data(root, masks, split="masks"):
+    config = Config.from_preset("folder", {"data.root": str(root), "data.masks": str(masks) if masks else None})
+    return build_dataset(config.data, split)
+
+
+def test_corrected_masks_are_those_of_the_split_for_evaluation(root, corrected):
+    prepare_folder(root)
+    data = folder_data(root, corrected)
+    assert data.names == ["a.png", "trip/c.png"]
+    for i in range(2):
+        expected = np.zeros((4, 6), np.uint8)
+        expected[1:3, 2:5], expected[0, 0] = 2, 255
+        np.testing.assert_array_equal(data.mask(i), expected)
+    every = folder_data(root, corrected, "all")
+    assert len(every) == 3
+    with pytest.raises(ValueError, match="a.png: a folder of one's own has no masks; give a folder of some that you corrected"):
+        every.mask(0)
+    with pytest.raises(ValueError, match="data.masks: split 'masks' of a folder needs the folder of the masks"):
+        folder_data(root, None)
+    with pytest.raises(ValueError, match="data.train_split: 'masks' is for evaluation only; take all"):
+        Config.from_preset("folder", {"data.train_split": "masks"})
+
+
+def test_a_corrected_mask_is_turned_and_shrunk_as_its_picture(root, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((100, 400, 3), np.uint8)).save(root / "images" / "a.png", exif=exif)
+    prepare_folder(root)
+    upright = np.zeros((400, 100), np.uint8)
+    upright[:200] = 1
+    save_mask(tmp_path / "masks" / "a.png", upright)
+    mask = TaggedFolder(root, size=100, masks=tmp_path / "masks").mask(0)
+    assert mask.shape == (200, 50) and (mask[:100] == 1).all() and not mask[100:].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("x.png", (6, 4), "data.masks: .*x.png is of no tagged image; rename it, or take it out"),
+        ("b.png.png", (6, 4), "data.masks: .*b.png.png and .*b.png are both of b.png; take one out"),
+        ("b.png", (7, 4), r"b.png: size \(7, 4\), but its image .*b.png has \(6, 4\) \(width, height\); replace"),
+    ],
+)
+def test_a_corrected_mask_that_does_not_fit_is_named(root, tmp_path, name, size, message):
+    prepare_folder(root)
+    save_mask(tmp_path / "masks" / "b.png", np.zeros((4, 6)))
+    save_mask(tmp_path / "masks" / name, np.zeros(size[::-1]))
+    with pytest.raises(ValueError, match=message):
+        TaggedFolder(root, masks=tmp_path / "masks").mask(0)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +214,7 @@ def test_pictures_without_a_line_and_files_of_other_kinds_are_left_out_and_liste
         (["a.png"], ValueError, "tags.csv line 2: expected 2 columns"),
         (['"a.png,cat'], ValueError, "tags.csv after line 1: not CSV .*; look for a quotation mark left open"),
         ([], ValueError, "found no tagged image; give a folder in one of two layouts"),
-        (["a.png,cat", "b.png,Cat"], ValueError, "b.png is tagged 'Cat', others 'cat'; write both alike"),
+        (["a.png,cat", "b.png,Cat"], ValueError, "tags.csv: b.png is tagged 'Cat', a.png 'cat'; write both alike"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_cure(root, lines, error, message):
@@ -121,7 +226,9 @@ def test_a_wrong_line_is_named_with_its_cure(root, lines, error, message):
 
 def test_a_table_that_is_none_is_refused(root):
     (root / "tags.csv").write_text("file;tags\na.png;cat\n")
-    with pytest.raises(ValueError, match="tags.csv line 1: found 'file;tags', expected the header file,tags; columns are sep"):
+    with pytest.raises(
+        ValueError, match="tags.csv line 1: found 'file;tags', expected the header file,tags, each once; columns are sep"
+    ):
         read_folder(root)
     (root / "tags.csv").write_bytes("file,tags\na.png,K\xe4tzchen\n".encode("latin-1"))
     with pytest.raises(ValueError, match="tags.csv: not UTF-8 text .*save it as `CSV UTF-8`"):
@@ -161,7 +268,7 @@ def test_bad_pictures_stop_the_preparation_or_are_left_out_with_the_reason(root,
 
 
 def test_a_folder_that_is_not_prepared_or_has_changed_is_refused(root, tmp_path):
-    with pytest.raises(FileNotFoundError, match="is not prepared yet; run `python -m vdalib prepare folder --data .*pictures`"):
+    with pytest.raises(FileNotFoundError, match="is not prepared yet; run `python -m vdalib prepare folder --data '.*pictures'`"):
         TaggedFolder(root)
     prepare_folder(root, tmp_path / "out")
     tags(root, "a.png,dog", "b.png,cat", "trip/c.png,bus")
@@ -176,12 +283,12 @@ def test_a_folder_that_is_not_prepared_or_has_changed_is_refused(root, tmp_path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("colors: {}", "found colors; expected some of classes, synonyms, background, colours"),
+        ("colors: {}", "found 'colors'; expected some of classes, synonyms, background, colours"),
         ("- cat", r"found \['cat'\]; expected some of"),
         ("a: [1", "not valid YAML"),
         ("classes: cat", "classes: found 'cat', expected a list such as"),
         ("classes: [cat, no]", "classes: found False, expected a word; put it in quotes"),
-        ("classes: [cat, cat]", "classes: a name occurs twice"),
+        ("classes: [cat, cat]", "classes: 'cat' occurs twice; take one out"),
         ("synonyms: [cat]", "synonyms: found .*expected class names with their values"),
         ("synonyms: {cta: [kitten]}", r"synonyms: unknown class 'cta' \(known: bus, cat, dog\)"),
         ("colours: {cat: #ff0000\n}", 'colours: cat: found None, expected a colour such as "#3c00d2", in quotes'),

@@ -84,6 +84,24 @@ def test_size_sets_the_area_and_keeps_the_aspect():
     assert [shape[2:] for shape in network.seen] == [(40, 160), (20, 80)]
 
 
+def test_square_leaves_the_aspect_and_answers_at_the_images_own_size():
+    network = Linear()
+    logits = multi_scale_logits(network, images(10, 40, 1), (1.0, 1.25), flip=False, size=16, square=True)
+    assert [shape[2:] for shape in network.seen] == [(16, 16), (20, 20)] and logits.shape == (1, 3, 10, 40)
+
+
+@pytest.mark.parametrize("over_mirrors", ["mean", "sum", "max"])
+@pytest.mark.parametrize("over_scales", ["mean", "sum", "max"])
+def test_mirrors_and_scales_are_put_together_as_said(over_mirrors, over_scales):
+    network, batch = Linear(slope=0.3), images()
+    fuse = {"mean": lambda x: x.mean(0), "sum": lambda x: x.sum(0), "max": lambda x: x.amax(0)}
+    views = [batch, F.interpolate(batch, (24, 40), mode="bilinear", antialias=True)]
+    pairs = [torch.stack([by_hand(network, x, 12, 20), by_hand(network, x.flip(-1), 12, 20).flip(-1)]) for x in views]
+    expected = fuse[over_scales](torch.stack([fuse[over_mirrors](pair) for pair in pairs]))
+    found = multi_scale_logits(network, batch, (1.0, 2.0), True, over_mirrors=over_mirrors, over_scales=over_scales)
+    torch.testing.assert_close(found, expected)
+
+
 def test_no_gradient_is_kept():
     assert not multi_scale_logits(Linear(), images(), (1.0,), flip=True).requires_grad
 
@@ -101,6 +119,15 @@ def test_tensors_arrays_and_pil_images_of_any_size_give_the_same_label_map():
     np.testing.assert_array_equal(maps[0], maps[1])
     np.testing.assert_array_equal(maps[0], maps[2])
     assert model.predict(pixels[:1, :1], crf=False).shape == (1, 1)
+
+
+def test_a_predictor_puts_views_together_as_its_settings_say():
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
+    how = {"size": 20, "square": True, "over_mirrors": "sum", "over_scales": "max"}
+    model = predictor(**{f"inference.{name}": value for name, value in how.items()})
+    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    expected = multi_scale_logits(model.network, batch, (1.0, 1.5), True, **how)[0].softmax(0)
+    torch.testing.assert_close(model.probabilities(pixels), expected)
 
 
 def test_switches_leave_out_scales_and_crf():

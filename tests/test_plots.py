@@ -207,3 +207,21 @@ def test_figures_are_saved_into_new_folders_and_whole(tmp_path):
     plots.save_figure(figure, tmp_path / "figures" / "a.png")
     assert matplotlib.image.imread(tmp_path / "figures" / "a.png").ndim == 3
     assert [file.name for file in (tmp_path / "figures").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["$^$", "a$b$", "100$", r"\$x$", "$\\frac{1}{2}$", "{}", "_cat", "%s", "ß"])
+def test_names_with_dollars_are_drawn_as_they_are(name):
+    picture, counts = np.zeros((4, 4, 3)), np.eye(2)
+    figures = [
+        plots.image_grid([picture], [name]),
+        plots.picture_table({name: [picture]}, [name], classes=[name]),
+        plots.mask_grid([picture], [np.ones((4, 4), np.uint8)], [name], [name]),
+        plots.miou_bars({name: [1.0]}),
+        plots.grouped_bars({name: {name: [1.0]}}, "share"),
+        plots.confusion_heatmap(counts, ["background", name]),
+        plots.latent_scatter(np.zeros((1, 2)), [0], [name]),
+    ]
+    for figure, _ in figures:
+        figure.canvas.draw()
+        texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().replace(r"\$", "$") == name]
+        assert texts and not any(matplotlib.cbook.is_math_text(text.get_text()) for text in texts)

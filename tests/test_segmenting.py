@@ -1,7 +1,10 @@
 """From a folder of tagged pictures to masks, overlays and a report; new pictures; what can go wrong on the way."""
 
+import csv
 import errno
+import itertools
 import json
+import os
 import shutil
 from html.parser import HTMLParser
 from urllib.parse import unquote
@@ -11,6 +14,7 @@ import pytest
 import torch
 from own_folder import SMOKE, export
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from vdalib.clip import FrozenCLIP, loading
 from vdalib.clip.loading import SMALL_CLIP
@@ -39,12 +43,16 @@ def train(root, run_dir, **changes):
     return run_dir
 
 
+UNTAGGED = "untagged.png"
+
+
 @pytest.fixture(scope="module")
 def folder_run(tmp_path_factory, random_clip):
     """(run directory with report, export's tags); its data folder is gone."""
     place = tmp_path_factory.mktemp("folder")
     tags = export(place / "pics", 6, classes=("dog", "cat", "bus"))
-    shutil.copy(place / "pics" / "images" / next(iter(tags)), place / "pics" / "images" / "untagged <b>&.png")
+    shutil.copy(place / "pics" / "images" / next(iter(tags)), place / "pics" / "images" / UNTAGGED)
+    (place / "pics" / "images" / "notes <b>&.txt").write_text("")
     (place / "pics" / "classes.yaml").write_text('colours: {cat: "#ff00aa"}\nsynonyms: {bus: [car]}\n')
     train(place / "pics", place / "run")
     segment_and_report(place / "run")
@@ -63,7 +71,7 @@ def test_masks_are_those_of_the_predictor_under_the_names_of_the_pictures(folder
     run_dir, tags = folder_run
     predictor = Predictor.from_run(run_dir)
     assert predictor.class_names == ("bus", "cat", "dog")
-    assert sorted(path.stem for path in (run_dir / "masks").iterdir()) == sorted(name[:-4] for name in tags)
+    assert sorted(path.stem for path in (run_dir / "masks").iterdir()) == sorted(name[:-4] for name in [*tags, UNTAGGED])
     for name in tags:
         image = read_image(run_dir.parent / "gone" / "images" / name)
         mask = read_mask(run_dir / "masks" / name, 3)
@@ -108,17 +116,18 @@ def test_the_report_shows_every_picture_class_and_attribute_and_needs_nothing_el
     embedded = [link for link in links.found if link.startswith("data:image/jpeg;base64,")]
     assert len(embedded) == 3 * (1 + 2 + 5)  # of each class: picture, text, query and five attributes
     files = {unquote(link) for link in links.found} - set(embedded)
-    assert files == {f"{kind}/{name[:-4]}.{suffix}" for name in tags for kind, suffix in (("masks", "png"), ("overlays", "jpg"))}
+    pictures, kinds = [*tags, UNTAGGED], {"masks": "png", "overlays": "jpg"}
+    assert files == {f"{kind}/{name[:-4]}.{suffix}" for name in pictures for kind, suffix in kinds.items()}
     assert all((run_dir / file).exists() for file in files)
-    assert links.classes.count("card") == len(tags)
+    assert links.classes.count("card") == len(pictures)
     for k, name in enumerate(("bus", "cat", "dog")):
         mine = sum(name in own for own in tags.values())
-        seen = [(k + 1 == read_mask(run_dir / "masks" / file, 3)).mean() >= 0.002 for file in tags]
-        both = sum(found and name in own for found, own in zip(seen, tags.values()))
+        seen = [(k + 1 == read_mask(run_dir / "masks" / file, 3)).mean() >= 0.002 for file in pictures]
+        both = sum(found and name in tags.get(file, ()) for found, file in zip(seen, pictures))
         words = "bus, car" if name == "bus" else name
         cells = (name, words, mine, f"{both} ({100 * both / mine:.0f} %)", sum(seen) - both)
         assert "</td><td>".join(map(str, cells)) + "</td>" in page
-    assert "untagged &lt;b&gt;&amp;.png</td><td>has no line in tags.csv" in page and "<b>" not in page
+    assert "notes &lt;b&gt;&amp;.txt</td><td>not an image by its name" in page and "<b>" not in page
     assert "prefers-color-scheme: dark" in page
 
 
@@ -129,7 +138,7 @@ def test_new_pictures_of_any_size_are_segmented_upright_without_the_training_fol
     picture(tmp_path / "new" / "a" / "x.jpg", (50, 40), 1, exif=exif)
     picture(tmp_path / "new" / "b" / "x.jpg", (3, 2), 2)
     picture(tmp_path / "new" / "b" / "x.png", (4000, 1), 3)
-    images = find_images([tmp_path / "new"])
+    images, _ = find_images([tmp_path / "new"])
     assert list(images) == ["a/x", "b/x.jpg", "b/x.png"]
     outcome = segment(run_dir, images, tmp_path / "out", progress=False)
     assert outcome.made == list(images) and not outcome.found and not outcome.failed
@@ -144,7 +153,7 @@ def test_new_pictures_of_any_size_are_segmented_upright_without_the_training_fol
 
 
 def test_large_pictures_are_predicted_smaller_and_their_masks_enlarged(folder_run, tmp_path, monkeypatch):
-    images = find_images([picture(tmp_path / "a.png", (80, 40))])
+    images, _ = find_images([picture(tmp_path / "a.png", (80, 40))])
     monkeypatch.setattr(segmenting, "MAX_GRID", 5)  # 5 x 8 px = 40 px: an area of 1600 for 3200
     segment(folder_run[0], images, tmp_path, progress=False)
     small = Image.open(tmp_path / "a.png").resize((57, 28))
@@ -157,7 +166,7 @@ def test_segmenting_goes_on_where_it_was_and_notices_other_flags_runs_and_pictur
     run_dir, out = folder_run[0], tmp_path / "out"
     for name in "abc":
         picture(tmp_path / "new" / f"{name}.png", seed=ord(name))
-    images = find_images([tmp_path / "new"])
+    images, _ = find_images([tmp_path / "new"])
 
     def again(run_dir=run_dir, **flags):
         outcome = segment(run_dir, images, out, progress=False, **flags)
@@ -189,7 +198,7 @@ def test_segmenting_goes_on_where_it_was_and_notices_other_flags_runs_and_pictur
 
 
 def test_masks_of_someone_else_are_not_overwritten(folder_run, tmp_path):
-    images = find_images([picture(tmp_path / "a.png")])
+    images, _ = find_images([picture(tmp_path / "a.png")])
     (tmp_path / "masks").mkdir()
     drawn = picture(tmp_path / "masks" / "a.png").read_bytes()
     with pytest.raises(FileExistsError, match="masks/a.png: was not written by `segment` .*choose another --out"):
@@ -201,7 +210,7 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others_and_ends_the_com
     picture(tmp_path / "new" / "b.png")
     (tmp_path / "new" / "a.jpg").write_text("text")
     command = ["segment", str(tmp_path / "new"), "--run", str(folder_run[0]), "--out", str(tmp_path / "out")]
-    with pytest.raises(SystemExit, match="1 could not be read:\n.*a.jpg: cannot be decoded as an image"):
+    with pytest.raises(SystemExit, match="1 could not be segmented:\n.*a.jpg: cannot be decoded as an image"):
         cli.main(command)
     assert "1 segmented, 0 were there already" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["b.png"]
@@ -221,10 +230,125 @@ def test_a_full_disk_stops_with_finished_files_whole_and_no_half_ones(folder_run
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", full)
         with pytest.raises(OSError, match="No space left on device .*make room.*overlays/b.jpg"):
-            segment(folder_run[0], find_images([tmp_path / "new"]), tmp_path / "out", progress=False)
+            segment(folder_run[0], find_images([tmp_path / "new"])[0], tmp_path / "out", progress=False)
     left = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
-    assert left == ["masks/a.png", "overlays/a.jpg"]
-    assert segment(folder_run[0], find_images([tmp_path / "new"]), tmp_path / "out", progress=False).made == ["b"]
+    assert left == ["classes.txt", "labelmap.txt", "masks/a.png", "overlays/a.jpg"]
+    assert segment(folder_run[0], find_images([tmp_path / "new"])[0], tmp_path / "out", progress=False).made == ["b"]
+
+
+def test_no_picture_is_lost_without_a_word_whatever_its_name(folder_run, tmp_path, capsys):
+    new, out, run_dir = tmp_path / "new", tmp_path / "out", folder_run[0]
+    good = ["a.png", "a.jpg", "a.png.png", "x" * 247 + ".png", "語" * 80 + ".jpg", "sub/b c;<i>.jpg"]
+    for name in good:
+        picture(new / name)
+    long = "y" * 248  # both masks keep the suffix: 248 + 4 + 4 letters
+    for name in (".hidden.png", "._a.jpg", ".cache/a.png", f"{long}.png", f"{long}.jpg", "d.png/e.png", "d.jpg"):
+        picture(new / name)
+    (new / "clip.heic").write_text("")
+    os.mkfifo(new / "pipe.png")  # would block a reader for ever
+    with pytest.raises(SystemExit) as raised:
+        cli.main(["segment", str(new), "--run", str(run_dir), "--out", str(out)])
+    told, printed = str(raised.value), capsys.readouterr().out
+    lost = [f"{long}.jpg: its name is too long", f"{long}.png: its name is too long", "d.png/e.png: "]
+    assert told.startswith("3 could not be segmented:\n") and all(words in told for words in lost)
+    assert f"{len(good) + 1} segmented, 0 were there already" in printed and "4 other files were passed over" in printed
+    assert len([path for path in (out / "masks").rglob("*") if path.is_file()]) == len(good) + 1
+    assert not list(out.rglob("*partial*"))
+
+
+def test_a_postscript_file_with_the_name_of_a_jpeg_starts_no_program(folder_run, tmp_path, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **options: pytest.fail("Ghostscript was started"))
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    outcome = segment(folder_run[0], find_images([tmp_path])[0], tmp_path / "out", progress=False)
+    assert "a.jpg: cannot be decoded as an image" in outcome.failed["a"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd shape"), MemoryError()])
+def test_a_picture_that_cannot_be_predicted_does_not_stop_the_others(folder_run, tmp_path, monkeypatch, error):
+    for name in "ab":
+        picture(tmp_path / f"{name}.png", seed=ord(name))
+    predict, calls = segmenting.predict, []
+
+    def fails_once(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise error
+        return predict(*arguments)
+
+    monkeypatch.setattr(segmenting, "predict", fails_once)
+    outcome = segment(folder_run[0], find_images([tmp_path])[0], tmp_path / "out", progress=False)
+    assert outcome.made == ["b"] and list(outcome.failed) == ["a"]
+    assert outcome.failed["a"] == f"{tmp_path / 'a.png'}: {str(error) or 'MemoryError'}"
+
+
+def test_overlays_confidence_maps_and_class_lists_of_someone_else_are_not_overwritten(folder_run, tmp_path):
+    images, _ = find_images([picture(tmp_path / "a.png")])
+    for place in ("overlays/a.jpg", "confidence/a.png", "classes.txt"):
+        out = tmp_path / place.replace("/", "_")
+        (out / place).parent.mkdir(parents=True)
+        (out / place).write_text("mine")
+        with pytest.raises(FileExistsError, match=f"{place}: .*choose another --out"):
+            segment(folder_run[0], images, out, probabilities=True, progress=False)
+        assert (out / place).read_text() == "mine" and not list(out.glob("masks/*.png"))
+
+
+def test_what_is_written_has_the_mode_that_the_umask_says(folder_run, tmp_path):
+    images, _ = find_images([picture(tmp_path / "a.png")])
+    old = os.umask(0o027)
+    try:
+        segment(folder_run[0], images, tmp_path / "out", probabilities=True, progress=False)
+    finally:
+        os.umask(old)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(files) == 6 and {path.stat().st_mode & 0o777 for path in files} == {0o640}
+
+
+def test_confidence_is_the_probability_of_the_label_drawn_and_the_most_doubtful_pictures_come_first(folder_run, tmp_path):
+    run_dir, out = folder_run[0], tmp_path / "out"
+    for name in "abc":
+        picture(tmp_path / "new" / f"{name}.png", seed=ord(name))
+    images, _ = find_images([tmp_path / "new"])
+    assert segment(run_dir, images, out, multi_scale=True, progress=False).made == list(images)
+    assert not (out / "confidence").exists()
+    assert segment(run_dir, images, out, multi_scale=True, probabilities=True, progress=False).made == list(images)
+    assert segment(run_dir, images, out, multi_scale=True, probabilities=True, progress=False).found == list(images)
+    predictor, means = Predictor.from_run(run_dir), {}
+    for name, path in images.items():
+        probabilities = predictor.probabilities(read_image(path), multi_scale=True).numpy()
+        label = read_mask(out / "masks" / f"{name}.png", 3)
+        drawn = np.take_along_axis(probabilities, label[None].astype(np.int64), 0)[0]
+        with Image.open(out / "confidence" / f"{name}.png") as file:
+            assert file.mode == "I;16"
+            np.testing.assert_allclose(np.asarray(file) / 65535, drawn, atol=1e-5)
+        means[f"masks/{name}.png"] = drawn.mean()
+    with open(out / "confidence.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["mask"] for row in rows] == sorted(means, key=means.get)
+    np.testing.assert_allclose([float(row["confidence"]) for row in rows], sorted(means.values()), atol=1e-4)
+
+
+def test_masks_lie_beside_the_names_and_colours_of_their_labels(folder_run):
+    run_dir = folder_run[0]
+    assert (run_dir / "classes.txt").read_text().split("\n") == ["bus", "cat", "dog", ""]
+    with Image.open(next((run_dir / "masks").iterdir())) as file:
+        palette = np.reshape(file.getpalette(), (-1, 3))[:4].tolist()
+    lines = (run_dir / "labelmap.txt").read_text().split("\n")
+    assert lines[0].startswith("#") and lines[-1] == ""
+    named = [line.split(":") for line in lines[1:-1]]
+    assert [name for name, *_ in named] == ["background", "bus", "cat", "dog"]
+    assert [[*map(int, colour.split(","))] for _, colour, *_ in named] == palette
+
+
+def test_weights_that_are_not_finite_are_refused(folder_run, tmp_path):
+    run_dir = shutil.copytree(folder_run[0], tmp_path / "run")
+    weights = load_file(run_dir / "segmenter.safetensors")
+    weights["decoder.classify.bias"][0] = float("nan")
+    save_file(weights, run_dir / "segmenter.safetensors")
+    image = str(picture(tmp_path / "a.png"))
+    with pytest.raises(SystemExit, match="error: .*segmenter.safetensors: decoder.classify.bias is not finite; "):
+        cli.main(["segment", image, "--run", str(run_dir), "--out", str(tmp_path / "out")])
 
 
 def test_commands_say_in_a_line_what_is_wrong(folder_run, tmp_path):
@@ -251,14 +375,18 @@ def test_commands_say_in_a_line_what_is_wrong(folder_run, tmp_path):
 def test_output_names_lose_their_suffix_where_nothing_else_has_the_same_name():
     names = ["a.jpg", "a.png", "b/a.jpg", "c.d.jpg", "E.jpg", "e.png"]
     assert output_names(names) == ["a.jpg", "a.png", "b/a", "c.d", "E.jpg", "e.png"]
+    stems = [stem + suffix for stem in ("a", "a.png", "A", "a.b") for suffix in (".png", ".jpg", ".PNG.jpg")]
+    for some in itertools.combinations(stems, 4):
+        if len({name.lower() for name in some}) == 4:
+            assert len({name.lower() for name in output_names(some)}) == 4, some
 
 
 def test_found_images_are_named_from_what_the_arguments_have_in_common(tmp_path):
     files = [picture(tmp_path / place) for place in ("a/x.jpg", "a/sub/y.JPG", "b/x.jpg", "a/masks/x.png", "a/overlays/x.jpg")]
     (tmp_path / "a" / "notes.txt").write_text("")
-    assert list(find_images([tmp_path / "a"], out=tmp_path / "a")) == ["sub/y", "x"]
-    assert list(find_images([files[0]])) == ["x"]
-    assert find_images([files[2], files[0]]) == {"a/x": files[0], "b/x": files[2]}
+    assert list(find_images([tmp_path / "a"], out=tmp_path / "a")[0]) == ["sub/y", "x"]
+    assert list(find_images([files[0]])[0]) == ["x"]
+    assert find_images([files[2], files[0]])[0] == {"a/x": files[0], "b/x": files[2]}
 
 
 def test_an_overlay_leaves_background_alone_and_draws_borders(monkeypatch):
@@ -290,8 +418,8 @@ def test_a_folder_of_one_class_and_one_in_sub_folders_train_and_report(tmp_path,
 def test_a_run_whose_classes_have_changed_is_not_continued(folder_run, tmp_path):
     run_dir = shutil.copytree(folder_run[0], tmp_path / "run")
     pictures = shutil.copytree(folder_run[0].parent / "gone", tmp_path / "pics")
-    (pictures / "classes.yaml").write_text("synonyms: {cat: [dog]}\n")
-    message = r"clip.synonyms is \{'bus': \['car'\]\} there, found \{'cat': \['dog'\]\}.*use another run directory"
+    (pictures / "classes.yaml").write_text("synonyms: {cat: [sofa]}\n")
+    message = r"clip.synonyms is \{'bus': \['car'\]\} there, found \{'cat': \['sofa'\]\}.*use another run directory"
     with pytest.raises(ValueError, match=message):
         train(pictures, run_dir)
 

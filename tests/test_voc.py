@@ -135,7 +135,7 @@ def test_bad_masks_are_refused_by_name(tmp_path):
     pixels = np.zeros((3, 4, 3), np.uint8)
     pixels[1, 2] = 1, 2, 3
     Image.fromarray(pixels).save(path)
-    with pytest.raises(ValueError, match=r"colour \(1, 2, 3\) at row 1, column 2 is not in VOC's palette"):
+    with pytest.raises(ValueError, match=r"colour \(1, 2, 3\) at row 1, column 2 is no class's; use the palette's own"):
         read_mask(path, 20)
     Image.new("RGBA", (2, 2)).save(path)
     with pytest.raises(ValueError, match="a mask of mode 'RGBA', expected a palette"):
@@ -188,7 +188,8 @@ def test_missing_things_are_named_with_their_cure(root, tmp_path):
             "<annotation>\n<filename>cta.jpg</filename><object>\n<name> cta </name></object></annotation>",
             "a.xml line 3: unknown class 'cta' .known: aeroplane.* correct it",
         ),
-        ("<annotation><object><name/></object></annotation>", "a.xml: not a VOC annotation"),
+        ("<annotation><object><name/></object></annotation>", "a.xml object 1: unknown class '' "),
+        ("<html/>", "a.xml: not a VOC annotation .it is <html>.; get the file again"),
         ("<annotation><object>", "a.xml: not a VOC annotation"),
     ],
 )

@@ -150,6 +150,15 @@ def test_saved_view_is_the_shown_one_and_replaces_none(widget, tmp_path):
     assert names[1] in widget.message.value
 
 
+def test_a_view_of_a_class_called_like_a_path_stays_in_its_folder(widget, browser, tmp_path, monkeypatch):
+    names = [f"x/../../{name}" for name in browser.run.class_names]
+    monkeypatch.setattr(browser.run, "class_names", names)
+    before = {path for path in tmp_path.parent.rglob("*.png")}
+    widget.save.click()
+    (saved,) = {path for path in tmp_path.parent.rglob("*.png")} - before
+    assert saved.parent == widget.folder
+
+
 def test_errors_are_shown_and_raised(widget, monkeypatch):
     monkeypatch.setattr(widget.browser, "view", lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -23,33 +23,44 @@ from vdalib.training.devices import autocast
 __all__ = ["Predictor", "at_scale", "dense_crf", "load_weights", "multi_scale_logits", "save_mask"]
 
 
-def at_scale(images: Tensor, patch_size: int, scale: float = 1.0, size: int | None = None) -> Tensor:
+def at_scale(images: Tensor, patch_size: int, scale: float = 1.0, size: int | None = None, square: bool = False) -> Tensor:
     """Images (B, 3, H, W) resized by `scale` and rounded to whole patches, the aspect kept [R].
 
     size: px; scale 1 brings them to about size x size pixels; None = their own size.
+    square: to exactly that, whatever their aspect.
     """
-    height, width = images.shape[-2:]
+    height, width = (size, size) if square else images.shape[-2:]
     factor = scale * size / math.sqrt(height * width) if size else scale
     return _resized(images, [_whole_patches(side * factor, patch_size) for side in (height, width)])
 
 
 @torch.no_grad()
-def multi_scale_logits(network, images: Tensor, scales: Sequence[float], flip: bool, size: int | None = None) -> Tensor:
+def multi_scale_logits(
+    network,
+    images: Tensor,
+    scales: Sequence[float],
+    flip: bool,
+    size: int | None = None,
+    square: bool = False,
+    over_mirrors: str = "mean",
+    over_scales: str = "mean",
+) -> Tensor:
     """Logits (B, K+1, H, W) averaged over scales, each with its mirror image if `flip` [A], scales [P].
 
     network: images in whole patches to logits, with its `patch_size`. images: float (B, 3, H, W) in 0..1, any H and W.
-    scales, size: see `at_scale`.
+    scales, size, square: see `at_scale`. over_mirrors, over_scales: "mean", "sum" or "max".
     """
-    total = 0
+    total = None
     for scale in scales:
-        scaled = at_scale(images, network.patch_size, scale, size)
+        scaled = at_scale(images, network.patch_size, scale, size, square)
         views = torch.cat([scaled, scaled.flip(-1)]) if flip else scaled
         logits = _resized(network(views).float(), images.shape[-2:])
         if flip:
             straight, mirrored = logits.chunk(2)
-            logits = (straight + mirrored.flip(-1)) / 2
-        total = total + logits
-    return total / len(scales)
+            logits = _fused(straight, mirrored.flip(-1), over_mirrors)
+            logits = logits / 2 if over_mirrors == "mean" else logits
+        total = logits if total is None else _fused(total, logits, over_scales)
+    return total / len(scales) if over_scales == "mean" else total
 
 
 def dense_crf(image: Tensor, probabilities: Tensor, settings: InferenceConfig) -> Tensor:
@@ -94,7 +105,7 @@ class Predictor:
 
         Raises FileNotFoundError without them, ValueError where the weights are not this network's or not finite.
         """
-        config = Config.of_run(run_dir)
+        config = Config.of_run(run_dir, {"backbone.pretrained": None})  # the run has all weights of a backbone
         names = class_names(config.data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)  # as the trainer does, so that random weights are the same
@@ -105,20 +116,19 @@ class Predictor:
         load_weights(network.trained, Path(run_dir) / "segmenter.safetensors")
         return cls(network.to(device), names, config)
 
-    def probabilities(self, image, *, multi_scale: bool = True) -> Tensor:
-        """Softmax of the averaged logits, (K+1, H, W); without `multi_scale` one scale, not mirrored."""
+    def probabilities(self, image, *, multi_scale: bool = True, crf: bool = False) -> Tensor:
+        """Softmax of the averaged logits, (K+1, H, W); without `multi_scale` one scale, not mirrored; `crf`: then DenseCRF."""
         settings = self.config.inference
         scales, flip = (settings.scales, settings.flip) if multi_scale else ((1.0,), False)
         images = _as_tensor(image).to(self.device)[None].float() / 255
         with autocast(self.device, self.config.precision):
-            logits = multi_scale_logits(self.network, images, scales, flip, settings.size)
-        return logits[0].float().softmax(0)
+            logits = multi_scale_logits(self.network, images, scales, flip, **settings.fusion)
+        probabilities = logits[0].float().softmax(0)
+        return dense_crf(_as_tensor(image), probabilities, settings) if crf else probabilities
 
     def predict(self, image, *, multi_scale: bool = True, crf: bool = True) -> np.ndarray:
         """Label map, uint8 (H, W): 0 background, class index + 1 elsewhere."""
-        probabilities = self.probabilities(image, multi_scale=multi_scale)
-        if crf:
-            probabilities = dense_crf(_as_tensor(image), probabilities, self.config.inference)
+        probabilities = self.probabilities(image, multi_scale=multi_scale, crf=crf)
         return probabilities.max(0).indices.to(torch.uint8).cpu().numpy()
 
 
@@ -142,6 +152,10 @@ def _as_tensor(image) -> Tensor:
         found = f"{tensor.dtype} {tuple(tensor.shape)}"
         raise ValueError(f"image: found {found}, expected RGB as uint8 (3, H, W), an (H, W, 3) array or a PIL image")
     return tensor
+
+
+def _fused(logits: Tensor, other: Tensor, how: str) -> Tensor:
+    return torch.maximum(logits, other) if how == "max" else logits + other
 
 
 def _whole_patches(side: float, patch_size: int) -> int:

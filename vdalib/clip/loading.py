@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 import vdalib
 from vdalib.clip.dense import require_supported
-from vdalib.clip.text import ReducedTokenizer
+from vdalib.clip.text import ReducedTokenizer, render_prompts
+from vdalib.config import Config
+from vdalib.data import class_names
 
 SMALL_CLIP = Path(vdalib.__file__).parents[1] / "data" / "partworld"
 
@@ -82,13 +84,34 @@ def load_small_clip(folder: Path, pretrained: str | None = "partworld") -> Loade
     model = CLIP(**json.loads((folder / "clip.json").read_text()))
     if weights is not None:
         _read(weights, lambda: load_checkpoint(model, str(weights)))
-    tokenizer = ReducedTokenizer(json.loads((folder / "vocabulary.json").read_text()), model.context_length)
+    tokenizer = _small_tokenizer(folder, model.context_length)
     if tokenizer.vocab_size != model.vocab_size:
         raise ValueError(
             f"{folder / 'vocabulary.json'}: expected {model.vocab_size} ids (vocab_size in clip.json), "
             f"got {tokenizer.vocab_size}; both files come from one `python -m vdalib pretrain-clip`"
         )
     return LoadedCLIP(model, tokenizer, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+
+
+def require_words(config: Config) -> None:
+    """ValueError where a prompt has a word that the small CLIP does not know, before anything is trained.
+
+    config: complete, see `vdalib.data.completed`. A full CLIP spells words that it does not know.
+    """
+    if config.clip.model != "partworld":
+        return
+    context_length = json.loads((SMALL_CLIP / "clip.json").read_text())["text_cfg"]["context_length"]
+    tokenizer, names = _small_tokenizer(SMALL_CLIP, context_length), class_names(config.data)
+    words = {f"class {name!r}": words for name, words in zip(names, config.clip.words(names))}
+    for where, prompted in {**words, "clip.background_prompts": config.clip.background_prompts}.items():
+        try:
+            tokenizer(render_prompts(prompted, config.clip.templates))
+        except ValueError as error:
+            raise ValueError(f"{config.data.root or config.data.name}: {where}: {error}") from None
+
+
+def _small_tokenizer(folder: Path, context_length: int) -> ReducedTokenizer:
+    return ReducedTokenizer(json.loads((folder / "vocabulary.json").read_text()), context_length)
 
 
 def _outline(model: str) -> nn.Module:

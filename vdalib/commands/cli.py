@@ -30,15 +30,29 @@ def train(given: Namespace) -> None:
 
 
 def segment(given: Namespace) -> None:
-    """Segment files and folders; exits with 1 after the last image if some could not be read."""
+    """Segment files and folders; exits with 1 after the last image if some could not be segmented."""
     _of_run(given)
     from vdalib.commands.segment import find_images, segment
 
     out = given.out or given.run / "segmented"
-    outcome = segment(given.run, find_images(given.images, out), out, multi_scale=given.multi_scale, crf=given.crf)
+    images, passed_over = find_images(given.images, out)
+    flags = {"multi_scale": given.multi_scale, "crf": given.crf, "probabilities": given.probabilities}
+    outcome = segment(given.run, images, out, **flags)
+    if passed_over:
+        path, reason = next(iter(passed_over.items()))
+        print(f"{len(passed_over)} other files were passed over (hidden, or no image by name), the first is {path}: {reason}")
     print(f"{len(outcome.made)} segmented, {len(outcome.found)} were there already: {out}/masks and {out}/overlays")
     if outcome.failed:
-        raise SystemExit("\n".join([f"{len(outcome.failed)} could not be read:", *outcome.failed.values()]))
+        raise SystemExit("\n".join([f"{len(outcome.failed)} could not be segmented:", *outcome.failed.values()]))
+
+
+def export(given: Namespace) -> None:
+    """Write a run's masks for an annotation tool, or its network as ONNX."""
+    _of_run(given)
+    from vdalib.commands.export import export
+
+    wanted = {name: getattr(given, name) for name in ("masks", "images", "min_area", "confidence")}
+    print(export(given.run, given.format, given.out, **wanted))
 
 
 def evaluate(given: Namespace) -> None:
@@ -209,6 +223,16 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     command.add_argument("--out", type=Path, help="where masks and overlays go (default RUN/segmented)")
     command.add_argument("--multi-scale", action="store_true", help="average several sizes and mirrored views: better, slower")
     command.add_argument("--crf", action="store_true", help="let borders follow the picture's edges (DenseCRF): slower")
+    command.add_argument("--probabilities", action="store_true", help="also write OUT/confidence/NAME.png, 16 bits a pixel")
+
+    command = add(export, help="write a run's masks for an annotation tool, or its network as ONNX")
+    command.add_argument("run", type=Path, metavar="RUN", help="directory of a trained run, such as runs/folder")
+    command.add_argument("--format", required=True, help="coco, yolo, cvat, labelstudio, voc, fiftyone or onnx")
+    command.add_argument("--out", type=Path, help="a new folder (default RUN/export/FORMAT)")
+    command.add_argument("--masks", type=Path, help="the --out of `segment` (default RUN, or else RUN/segmented)")
+    command.add_argument("--images", type=Path, help="folder of the pictures, to copy them beside their annotations")
+    command.add_argument("--min-area", type=int, default=20, help="pixels; smaller segments are left out (default 20)")
+    command.add_argument("--confidence", type=float, help="0 to 1; segments of less mean confidence are left out")
 
     command = add(
         evaluate,

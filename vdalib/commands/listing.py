@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from vdalib.config import Config, preset_names
 from vdalib.config.describe import described
-from vdalib.config.settings import preset_comment
+from vdalib.config.sources import preset_comment
 
 
 def preset_lines() -> Iterator[str]:

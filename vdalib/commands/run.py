@@ -73,10 +73,12 @@ def _ready_data(preset: str, overrides: dict[str, Any], run_dir: Path) -> tuple[
         data = Config.from_preset(preset, overrides).data
         if data.root and run_dir.is_relative_to(data.root):
             raise ValueError(f"--run-dir {run_dir}: lies among the pictures of {data.root}; choose one outside")
-    from vdalib.data import prepare
+    from vdalib.clip.loading import require_words
+    from vdalib.data import completed, prepare
     from vdalib.data.labels import label_file
 
     splits = (data.train_split, data.val_split)
     if own_folder or not all(label_file(data.labels or data.root or "", split).exists() for split in splits):
         prepare(data)
+    require_words(completed(Config.from_preset(preset, overrides)))
     return overrides, own_folder

@@ -1,5 +1,5 @@
-"""Every setting of a run: dataclasses that check themselves (`settings`, `schema`), the methods by name (`methods`) and
-presets in YAML."""
+"""Every setting of a run: dataclasses that check themselves (`settings`, `schema`), the methods by name (`methods`), presets
+and files of YAML (`sources`, `reading`)."""
 
 from vdalib.config.methods import NoOptions, method_class
 from vdalib.config.schema import Count, NonNegative, Positive, Section, Share, Steps
@@ -11,9 +11,8 @@ from vdalib.config.settings import (
     RefineConfig,
     ScheduleConfig,
     SegmenterConfig,
-    parse_overrides,
-    preset_names,
 )
+from vdalib.config.sources import parse_overrides, preset_names
 
 __all__ = [
     "ClipConfig",

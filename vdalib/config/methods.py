@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from typing import Literal
 
-from vdalib.config.schema import Count, Section, Share
+from vdalib.config.schema import Count, NonNegative, Positive, Section, Share, Steps
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,80 @@ class ClassMeanOptions(Section):
     weight: Share = 0.6  # of the mean in the query, beside the text; 0.6 is the best static alpha reported [N]
 
 
+@dataclass(frozen=True)
+class TokenOptions(Section):
+    """What ToCo and SeCo both set; sizes are those of the published crop of 448 px, steps those of VOC."""
+
+    head_lr_factor: Positive = 10.0  # all that is new to the backbone learns so much faster than schedule.learning_rate
+    cam_scales: tuple[Positive, ...] = (1.0, 0.5, 1.5)
+    high: Share = 0.7  # CAM value above which a pixel is the class
+    low: Share = 0.25  # CAM value up to which it is background
+    box_units: Literal["token", "pixel"] = "token"  # of the box in the token labels; "pixel" is a slip as published
+    blur: tuple[Positive, Positive] = (0.1, 2.0)  # px, deviation
+    par_scale: Positive = 0.5  # PAR's size, times the crop
+    par_dilations: tuple[Count, ...] = (1, 2, 4, 8, 12, 24)
+    contrast_from: Steps = 0  # first step with patch token contrast (ToCo: and class token contrast)
+    segmentation_from: Steps = 2001  # first step with the decoder's losses
+    final_labels_from: Steps = 0  # first step whose pixel labels come from the final CAM, before from the auxiliary one
+    patch_contrast_weight: NonNegative = 0.2
+    energy_weight: NonNegative = 0.05
+
+    def _check(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"options.low: found {self.low}, expected at most options.high ({self.high})")
+        if self.blur[0] > self.blur[1]:
+            raise ValueError(f"options.blur: found {list(self.blur)}, expected the smaller deviation first")
+        if not self.cam_scales:
+            raise ValueError("options.cam_scales: expected at least one scale, for example [1.0]")
+
+
+@dataclass(frozen=True)
+class TocoOptions(TokenOptions):
+    """ToCo's published settings for VOC."""
+
+    class_contrast_weight: NonNegative = 0.5
+    segmentation_weight: NonNegative = 0.1
+    local_crops: Count = 8  # per image
+    local_size: Count = 96  # px
+    temperature: Positive = 0.5  # of class token contrast
+    extra_zero_positive: bool = True  # its slip, published on
+    projection: tuple[Count, Count, Count] = (2048, 256, 1024)  # hidden, bottleneck, out; temperature wants out = 4 x bottleneck
+    decoder_width: Count = 512
+    decoder_dilation: Count = 5
+
+
+@dataclass(frozen=True)
+class SecoOptions(TokenOptions):
+    """SeCo's published settings for VOC, its slips mended; `as_published` brings back those that its loss levels depend on."""
+
+    cam_scales: tuple[Positive, ...] = (1.0, 0.5, 0.75, 1.5)
+    patch_contrast_weight: NonNegative = 0.3
+    prototype_weight: NonNegative = 0.5  # L_lig
+    reservoir_weight: NonNegative = 0.5  # L_lil
+    segmentation_weight: NonNegative = 0.12
+    patches: Count = 10  # per image
+    patch_size: Count = 64  # px
+    prototypes_from: Steps = 600  # first step that updates prototypes
+    knowledge_from: Steps = 1001  # first step with L_lig and L_lil
+    tags_from: Steps = 10_000  # first step whose tags come from the final CAM, before from the auxiliary one
+    prototype_momentum: Share = 0.9
+    prototype_images: Steps = 0  # pictures that a prototype has seen before it counts [R]
+    teacher_momentum: Share = 0.999  # of encoder and projection
+    reservoir: Count = 4608  # keys
+    projection: Count = 2048  # hidden width
+    decoder_dilations: tuple[Count, ...] = (6, 12, 18, 24)
+    single_class: Literal["label", "cam"] = "label"  # who says that uncertain places are the one class; "cam" is as published
+    global_keys: Literal["momentum", "student"] = "momentum"  # whose class tokens make the whole views' keys; published: student
+    background_attracts: bool = True  # background is a tag of L_lil as classes are
+    as_published: bool = False  # L_lil's sums, keys twice, its noise filter, prototypes of raw tokens
+
+
 BUILT_IN: dict[str, tuple[str, type[Section]]] = {
     "vda": ("vdalib.methods.vda:VDA", NoOptions),
     "text": ("vdalib.methods.text:TextOnly", NoOptions),
     "class_mean": ("vdalib.methods.class_mean:ClassMean", ClassMeanOptions),
+    "toco": ("vdalib.methods.toco:ToCo", TocoOptions),
+    "seco": ("vdalib.methods.seco:SeCo", SecoOptions),
 }
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from vdalib.config.reading import shown
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,18 @@ class Range:
 
     def __str__(self) -> str:
         limits = {"at least": self.at_least, "at most": self.at_most, "above": self.above}
-        return " and ".join(f"{name} {limit:g}" for name, limit in limits.items() if math.isfinite(limit))
+        return " and ".join(f"{name} {limit:,}" for name, limit in limits.items() if math.isfinite(limit))
 
 
-Count = Annotated[int, Range(at_least=1)]
-Steps = Annotated[int, Range(at_least=0)]
+MANY = 10**9  # what is counted or repeated
+LARGE = 65_536  # what takes memory: widths, pixels of a side, images of a batch
+
+Count = Annotated[int, Range(at_least=1, at_most=MANY)]
+Steps = Annotated[int, Range(at_least=0, at_most=MANY)]
+Size = Annotated[int, Range(at_least=1, at_most=LARGE)]
+Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
+Scale = Annotated[float, Range(above=0, at_most=16)]
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # in a path or prompt
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(at_least=0)]
 Share = Annotated[float, Range(at_least=0, at_most=1)]
@@ -62,13 +72,14 @@ def build(cls: type, values: Any, prefix: str = "", known: list[str] | None = No
     whatever a section refuses.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{prefix.rstrip('.') or 'configuration'}: expected a mapping of settings, got {values!r}")
+        raise ValueError(f"{prefix.rstrip('.') or 'configuration'}: expected a mapping of settings, got {shown(values)}")
     annotations, built = _annotations(cls) | sections, {}
     known = known or _names(annotations)
     for key, value in values.items():
         if key not in annotations:
-            nearest = difflib.get_close_matches(f"{prefix}{key}", known, n=1, cutoff=0)[0]
-            raise ValueError(f"unknown setting '{prefix}{key}'; the nearest known one is '{nearest}'")
+            given = f"{prefix}{key}"
+            nearest = difflib.get_close_matches(given[:100], known, n=1, cutoff=0)[0]
+            raise ValueError(f"unknown setting {shown(given)}; the nearest known one is '{nearest}'")
         section = annotations[key]
         built[key] = build(section, value, f"{prefix}{key}.", known) if _is_section(section) else value
     return cls(**built)
@@ -138,35 +149,37 @@ def _checked(value: Any, annotation: Any, name: str) -> Any:
     if origin is Annotated:
         number, limits = _checked(value, arguments[0], name), arguments[1]
         if number not in limits:
-            raise ValueError(f"{name}: expected {limits}, got {value!r}")
+            raise ValueError(f"{name}: expected {limits}, got {shown(value)}")
         return number
     if origin is Literal:
         if value is False and "no" in arguments:
             return "no"  # YAML reads no as false
         if value not in arguments:
-            raise ValueError(f"{name}: expected one of {', '.join(map(str, arguments))}, got {value!r}")
+            raise ValueError(f"{name}: expected one of {', '.join(map(str, arguments))}, got {shown(value)}")
         return value
     if origin is tuple:
         return _checked_tuple(value, arguments, name)
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise ValueError(f"{name}: expected a mapping, got {value!r}")
+            raise ValueError(f"{name}: expected a mapping, got {shown(value)}")
         return {_checked(key, arguments[0], name): _checked(item, arguments[1], f"{name}.{key}") for key, item in value.items()}
     if annotation is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)  # YAML reads 1e-4 as a string
-        except ValueError:
+        except (ValueError, OverflowError):
             number = math.nan
         if math.isfinite(number):
             return number
     elif isinstance(value, annotation) and not (annotation is int and isinstance(value, bool)):
+        if annotation is str and _UNWRITABLE.search(value):
+            raise ValueError(f"{name}: expected text without control characters, got {shown(value)}")
         return value
-    raise ValueError(f"{name}: expected {annotation.__name__}, got {value!r}")
+    raise ValueError(f"{name}: expected {annotation.__name__}, got {shown(value)}")
 
 
 def _checked_tuple(value: Any, arguments: tuple, name: str) -> tuple:
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{name}: expected a list, got {value!r}")
+        raise ValueError(f"{name}: expected a list, got {shown(value)}")
     if arguments[-1] is not Ellipsis and len(value) != len(arguments):
-        raise ValueError(f"{name}: expected {len(arguments)} values, got {value!r}")
+        raise ValueError(f"{name}: expected {len(arguments)} values, got {shown(value)}")
     return tuple(_checked(item, arguments[0], name) for item in value)

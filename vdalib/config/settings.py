@@ -6,30 +6,39 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 
 from vdalib.config.methods import options_class
+from vdalib.config.reading import shown, with_relative
 from vdalib.config.schema import (
+    LARGE,
     Count,
     NonNegative,
     Positive,
     Range,
+    Scale,
     Section,
+    Seed,
     Share,
+    Size,
     Steps,
     build,
-    did_you_mean,
     merged,
     nested,
     plain,
 )
+from vdalib.config.sources import PATHS, read_settings
+from vdalib.config.words import in_words
 from vdalib.io import atomic_path
+
+CORRECTED = "masks"  # the split of one's own folder that has masks corrected by hand
 
 
 @dataclass(frozen=True)
@@ -43,13 +52,14 @@ class DataConfig(Section):
     val_split: str = "val"  # images whose masks evaluation reads
     train_size: Count | None = None  # number of images, PartWorld only
     val_size: Count | None = None  # likewise, of val
-    crop: Count = 96  # px, a multiple of CLIP's patch size
-    scale: tuple[Positive, Positive] = (0.5, 2.0)  # random scaling, times the image's own size [A]
-    workers: Steps = 0  # processes that load images
-    size: Count | None = None  # folder: px, larger images are shrunk to about size x size; None = as they are
+    crop: Size = 96  # px, a multiple of CLIP's patch size
+    scale: tuple[Scale, Scale] = (0.5, 2.0)  # random scaling, times the image's own size [A]
+    workers: Annotated[int, Range(at_least=0, at_most=256)] = 0  # processes that load images
+    size: Size | None = None  # folder: px, larger images are shrunk to about size x size; None = as they are
     on_bad_image: Literal["error", "skip"] = "error"  # what preparation does with images that cannot be read
     classes: tuple[str, ...] | None = None  # folder: filled in by the prepared folder, in the order of the label maps
     colours: dict[str, str] = field(default_factory=dict)  # folder: #rrggbb of each class, filled in likewise
+    masks: str | None = None  # folder: masks corrected by hand, NAME.png as `segment` writes them; for evaluation only
 
     def _check(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -59,6 +69,13 @@ class DataConfig(Section):
                 raise ValueError(f"data.{name}: data.name {self.name!r} has no size to choose; leave it null")
         if self.size is not None and self.name != "folder":
             raise ValueError(f"data.size: images of data.name {self.name!r} are taken as they are; leave it null")
+        if self.name == "folder" and self.train_split == CORRECTED:
+            raise ValueError(f"data.train_split: {CORRECTED!r} is for evaluation only; take all")
+        if self.masks is not None and self.name != "folder":
+            raise ValueError(f"data.masks: data.name {self.name!r} has its own; leave it null")
+        for name, colour in self.colours.items():
+            if not re.fullmatch("#[0-9a-f]{6}", colour):
+                raise ValueError(f"data.colours.{name}: expected #rrggbb such as '#3c00d2', got {shown(colour)}")
 
 
 @dataclass(frozen=True)
@@ -74,54 +91,90 @@ class ClipConfig(Section):
     position_resize: Literal["bicubic", "bilinear"] = "bicubic"  # to another grid: bicubic is open_clip's [R], bilinear [P]
     templates: tuple[str, ...] = ("a clean origami {}.",)  # prompts of a class, {} for its name [N]
     background_prompts: tuple[str, ...] = ("sky", "water", "grass", "road", "room", "sand")  # words, in the templates
-    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words for its prompts [R]
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words, whose prompts are averaged [R]
+    prompt_words: dict[str, str] = field(default_factory=dict)  # class -> what stands for its name in its one prompt [P]
+    sentences: str | None = None  # a CSV file of sentences about the classes, or "builtin"; None = the prompts alone
+    attributes: Count = 112  # k-means centres of the sentences [P]
+    attribute_share: Annotated[float, Range(above=0, at_most=1)] = 0.9  # of the attributes, those most like a class [P]
+    enrichment_weight: NonNegative = 1.0  # of the sentences' attributes beside the prompts [P]
+    enrichment_temperature: Positive = 1.0  # of the softmax over attributes; 1 is [P], less is more selective [R]
+    # what is embedded of a sentence; name_prompt is the first template with the class's name
+    sentence_template: str = "{name_prompt} {sentence}"
 
     def words(self, class_names: Sequence[str]) -> list[tuple[str, ...]]:
-        """What each class is called in its prompts: its name, underscores as spaces, and its synonyms."""
-        return [tuple(dict.fromkeys((name.replace("_", " "), *self.synonyms.get(name, ())))) for name in class_names]
+        """What each class is called in its prompts: its name in separate words, or its prompt words, and its synonyms.
+
+        Raises ValueError for words of a class that is none of `class_names`.
+        """
+        for setting in ("synonyms", "prompt_words"):
+            for name in getattr(self, setting):
+                if name not in class_names:
+                    near = difflib.get_close_matches(name, class_names, n=3, cutoff=0)
+                    raise ValueError(f"clip.{setting}: unknown class {name!r}; the nearest: {', '.join(near)}")
+        first = [self.prompt_words.get(name, in_words(name)) for name in class_names]
+        return [tuple(dict.fromkeys((word, *self.synonyms.get(name, ())))) for name, word in zip(class_names, first)]
 
     def _check(self) -> None:
+        braces = self.sentence_template.replace("{name_prompt}", "").replace("{sentence}", "", 1)
+        if "{sentence}" not in self.sentence_template or "{" in braces or "}" in braces:
+            raise ValueError(
+                f"clip.sentence_template: found {self.sentence_template!r}, "
+                "expected {sentence} once and perhaps {name_prompt} in it"
+            )
         if not self.templates or not self.background_prompts:
             raise ValueError("clip.templates and clip.background_prompts: expected at least one of each")
         for template in self.templates:
             if template.count("{}") != 1:
-                raise ValueError(f"clip.templates: {template!r} needs exactly one {{}} for the class name")
+                raise ValueError(f"clip.templates: {template!r} needs exactly one {{}}; put it where the class name goes")
+
+
+@dataclass(frozen=True)
+class BackboneConfig(Section):
+    """The vision transformer that ToCo and SeCo train end to end."""
+
+    name: str = "clip"  # a plain ViT of timm, or "clip": it starts as the vision tower of section clip [R]
+    pretrained: str | None = None  # timm's tag or a weight file; None = random weights
+    auxiliary_block: Annotated[int, Range(at_most=-1)] = -3  # counted from the end; its tokens have a classifier of their own
+
+    def _check(self) -> None:
+        if self.name == "clip" and self.pretrained is not None:
+            raise ValueError("backbone.pretrained: with backbone.name 'clip' clip.pretrained says which weights; leave it null")
 
 
 @dataclass(frozen=True)
 class SegmenterConfig(Section):
     """Adapter and decoder [A] sec. 1."""
 
-    width: Count = 256  # channels of adapter and decoder
-    depth: Count = 3  # transformer layers of the decoder
-    heads: Count = 8  # of attention in each layer [P]
+    width: Size = 256  # channels of adapter and decoder
+    depth: Size = 3  # transformer layers of the decoder
+    heads: Size = 8  # of attention in each layer [P]
     dropout: Annotated[float, Range(at_least=0, at_most=0.99)] = 0.1  # of the adapter's channels [P]
 
     def _check(self) -> None:
         if self.width % self.heads:
-            raise ValueError(f"segmenter.heads: {self.heads} heads do not divide segmenter.width {self.width}")
+            raise ValueError(f"segmenter.heads: {self.heads} heads do not divide segmenter.width {self.width}; choose a divisor")
 
 
 @dataclass(frozen=True)
 class FlowConfig(Section):
     """The invertible network [A] sec. 2; method.md sec. 5."""
 
-    steps: Count = 6  # invertible layers
+    steps: Size = 6  # invertible layers
     coupling: Literal["affine", "none"] = "affine"  # affine [A]; none leaves ActNorm alone, a control [R]
     mixing: Literal["permute", "swap", "none"] = "permute"  # of channels, between layers [R]
     clamp: Positive = 1.9  # a in a tanh(s / a), which bounds log scales [R]
-    hidden: Count | None = None  # width of the coupling networks; None = joint width [R]
+    hidden: Size | None = None  # width of the coupling networks; None = joint width [R]
 
 
 @dataclass(frozen=True)
 class MixtureConfig(Section):
     """The hierarchical mixture in latent space and how it is fitted (method.md sec. 5)."""
 
-    attributes: Count = 8  # of each class: M [N]
+    attributes: Size = 8  # of each class: M [N]
     patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
     start: Literal["random", "kmeans"] = "random"  # of attribute offsets; kmeans of recent latents when stage 3 begins is [R]
     offset_scale: Positive = 0.1  # initial spread of attribute offsets, latent units [R]
-    batch_size: Annotated[int, Range(at_least=2)] = 16  # reliable prototypes per INN step [N]
+    batch_size: Annotated[int, Range(at_least=2, at_most=LARGE)] = 16  # reliable prototypes per INN step [N]
     replay: Steps = 0  # further INN steps after each, on prototypes drawn from the recent ones [R]
     replay_balanced: bool = False  # draw each class as often as any other [R]
     recent: Count = 1024  # reliable prototypes kept for replay and for the k-means start [R]
@@ -157,6 +210,7 @@ class RefineConfig(Section):
     background_cut: Annotated[float, Range(at_least=0.05, at_most=0.95)] = 0.5
     par_iterations: Steps = 20  # of pixel-adaptive refinement [P]
     redundancy_removal: bool = False  # CLIP Surgery's, annex [P]
+    scale_with_cls: bool = False  # then seeds are min-max scaled over the class token as well, as ExCEL's code does; False is [R]
     ignore_margin: Share = 0.0  # a pixel whose winner leads by less becomes 255 [R]
 
 
@@ -167,7 +221,7 @@ class ScheduleConfig(Section):
     segmenter_steps: Steps = 8000  # stage 1: text queries only [A]
     inter_steps: Steps = 2000  # stage 2: + INN with the class mixture [A]
     total_steps: Count = 30_000  # stage 3 takes what is left [A]
-    batch_size: Count = 4  # images per step, over all processes [N]
+    batch_size: Size = 4  # images per step, over all processes [N]
     learning_rate: Positive = 1e-4  # of adapter and decoder [N]
     weight_decay: NonNegative = 1e-2  # of AdamW [P]
     lr_warmup: Steps = 50  # steps over which learning rates rise from zero [P]
@@ -182,6 +236,11 @@ class ScheduleConfig(Section):
     validate_every: Steps = 0  # steps between two looks at val, into metrics.jsonl; 0 = never
     keep: Count = 2  # newest checkpoints that stay, beside those at the ends of stages
 
+    def first_step(self, share: float) -> int:
+        """The first step before which at least this share of the schedule is over: `Step.share` >= share from there on."""
+        step = int(share * self.total_steps)
+        return step + (step / self.total_steps < share)
+
     @property
     def stage_ends(self) -> tuple[int, int, int]:
         """The steps at which stages 1, 2 and 3 are over."""
@@ -192,7 +251,7 @@ class ScheduleConfig(Section):
         if first > self.total_steps:
             raise ValueError(
                 f"schedule.total_steps: {self.total_steps} is less than the first two stages take "
-                f"(segmenter_steps {self.segmenter_steps} + inter_steps {self.inter_steps} = {first})"
+                f"(segmenter_steps {self.segmenter_steps} + inter_steps {self.inter_steps} = {first}); give it more"
             )
 
 
@@ -200,9 +259,12 @@ class ScheduleConfig(Section):
 class InferenceConfig(Section):
     """Multi-scale, flip and DenseCRF (method.md sec. 9)."""
 
-    size: Count | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
-    scales: tuple[Positive, ...] = (0.7, 1.0, 1.2, 1.5)  # whose logits are averaged [P]
-    flip: bool = True  # average mirrored images, too [A]
+    size: Size | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
+    square: bool = False  # to size x size whatever the aspect, as in ToCo and SeCo [P]
+    scales: tuple[Scale, ...] = (0.7, 1.0, 1.2, 1.5)  # of the views that are put together [P]
+    flip: bool = True  # mirrored views, too [A]
+    over_mirrors: Literal["mean", "sum", "max"] = "mean"  # of the logits; a sum sharpens what DenseCRF is given
+    over_scales: Literal["mean", "sum", "max"] = "mean"  # likewise, of the scales
     crf_iterations: Steps = 10  # of mean field, DenseCRF [P]
     crf_pos_sigma: Positive = 1.0  # px, of the smoothness kernel [P]
     crf_pos_weight: NonNegative = 3.0  # of the smoothness kernel [P]
@@ -213,17 +275,28 @@ class InferenceConfig(Section):
     def _check(self) -> None:
         if not self.scales:
             raise ValueError("inference.scales: expected at least one scale, for example [1.0]")
+        if self.square and self.size is None:
+            raise ValueError("inference.square: give the side as inference.size, for example 448")
+
+    @property
+    def fusion(self) -> dict[str, Any]:
+        """Size and way of putting views together, as `vdalib.inference.multi_scale_logits` takes them."""
+        return {name: getattr(self, name) for name in ("size", "square", "over_mirrors", "over_scales")}
 
 
 @dataclass(frozen=True)
 class Config(Section):
-    """All settings of a run; `preset` only names where they came from."""
+    """All settings of a run; `preset` only names where they came from.
+
+    A path that begins with {run} lies in the folder of the YAML file, so that a run directory can be moved.
+    """
 
     preset: str = "partworld"  # what the settings started from
     method: str = "vda"  # a name in vdalib.config.methods, or "package.module:Class" of one's own
     options: Section | None = None  # the method's own settings
     data: DataConfig = field(default_factory=DataConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
@@ -231,7 +304,7 @@ class Config(Section):
     refine: RefineConfig = field(default_factory=RefineConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
-    seed: Steps = 0  # of data, initialisation and order
+    seed: Seed = 0  # of data, initialisation and order
     precision: Literal["no", "bf16", "fp16"] = "no"  # autocast; no = full precision
     tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None  # beside metrics.jsonl; its package must be installed
 
@@ -249,7 +322,7 @@ class Config(Section):
         A file may name in `base` the packaged preset that it starts from. Raises ValueError for unknown keys,
         wrong types and impossible values, FileNotFoundError for a source that is neither a preset nor a file.
         """
-        values = _read(source)
+        values = read_settings(source)
         try:
             return cls.from_dict(merged(values, nested(overrides or {})))
         except ValueError as error:
@@ -265,7 +338,7 @@ class Config(Section):
         path = Path(run_dir) / "config.yaml"
         if not path.exists():
             raise FileNotFoundError(f"{path}: missing; {run_dir} is not the directory of a trained run")
-        if "method" not in _read(path):
+        if "method" not in read_settings(path):
             raise ValueError(
                 f"{path}: a run of the first edition (it names no method), whose decoder was another; train it again"
             )
@@ -288,9 +361,11 @@ class Config(Section):
         return plain(self)
 
     def save(self, path: str | Path) -> None:
-        """Write all settings as YAML, atomically."""
+        """Write all settings as YAML, atomically; absolute paths in the file's folder are written relative to it."""
+        folder = Path(path).absolute().parent
+        values = with_relative(self.to_dict(), PATHS, folder)
         with atomic_path(path) as temporary:
-            temporary.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+            temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
@@ -299,55 +374,3 @@ def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
             yield from _differences(saved[name], value, f"{prefix}{name}.")
         elif name not in saved or value != saved[name]:
             yield f"{prefix}{name} is {saved.get(name)!r} there, found {value!r}"
-
-
-def preset_names() -> tuple[str, ...]:
-    """The packaged presets."""
-    return tuple(sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir() if file.name.endswith(".yaml")))
-
-
-def preset_comment(name: str) -> str:
-    """What a packaged preset is for: the comment in its first line."""
-    text = (_PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
-    return text.partition("\n")[0].lstrip("# ")
-
-
-def parse_overrides(arguments: list[str]) -> dict[str, Any]:
-    """Command-line words as overrides, values read as YAML.
-
-    >>> parse_overrides(["schedule.batch_size=8", "inference.scales=[1.0]"])
-    {'schedule.batch_size': 8, 'inference.scales': [1.0]}
-    """
-    overrides = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not key or not equals:
-            raise ValueError(f"override {argument!r}: expected KEY=VALUE, for example schedule.batch_size=8")
-        try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{key}: {value!r} is not valid YAML: {' '.join(str(error).split())}") from None
-    return overrides
-
-
-_PRESETS = resources.files("vdalib.config") / "presets"
-
-
-def _read(source: str | Path) -> dict[str, Any]:
-    """The values of a preset or file, those of its bases underneath."""
-    if source in preset_names():
-        text, name = (_PRESETS / f"{source}.yaml").read_text(encoding="utf-8"), str(source)
-    elif Path(source).is_file():
-        text, name = Path(source).read_text(encoding="utf-8"), Path(source).stem
-    else:
-        raise FileNotFoundError(f"{source!s}: neither a YAML file nor a preset ({did_you_mean(str(source), preset_names())})")
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{source}: not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{source}: expected settings such as `schedule: {{batch_size: 8}}`, found {values!r}")
-    base = values.pop("base", None)
-    if base is not None and base not in preset_names():
-        raise ValueError(f"{source}: base: unknown preset {base!r} (known: {', '.join(preset_names())})")
-    return merged(_read(base) if base else {}, {"preset": name} | values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vdalib.config import Config, DataConfig
+from vdalib.config.settings import CORRECTED
 
 
 def build_dataset(config: DataConfig, split: str, seed: int = 0):
@@ -27,7 +28,7 @@ def build_dataset(config: DataConfig, split: str, seed: int = 0):
     if config.name == "folder":
         from vdalib.data.folder import TaggedFolder
 
-        return TaggedFolder(config.root, config.labels, config.size)
+        return TaggedFolder(config.root, config.labels, config.size, _masks(config) if split == CORRECTED else None)
     from vdalib.data.voc import VOCSegmentation
 
     return VOCSegmentation(config.root, split, config.labels)
@@ -75,8 +76,9 @@ def prepare(config: DataConfig, download: bool = False) -> None:
 def completed(config: Config) -> Config:
     """The settings with what only a prepared folder knows, so that a run needs no data to be used.
 
-    Classes and colours, their synonyms and, where classes.yaml has some, background prompts; other data sets'
-    settings are complete as they are. Raises what `vdalib.data.folder.read_prepared` raises.
+    Classes and colours, their synonyms and, where classes.yaml has some, background prompts, else the preset's but for
+    those that are classes here; other data sets' settings are complete as they are. Raises what
+    `vdalib.data.folder.read_prepared` raises.
     """
     if config.data.name != "folder":
         return config
@@ -84,9 +86,16 @@ def completed(config: Config) -> Config:
 
     _require_root(config.data)
     known = read_prepared(config.data.root, config.data.labels)
-    background = known["background"] or config.clip.background_prompts
+    words = {word.lower() for own in config.clip.words(known["classes"]) for word in own}
+    background = known["background"] or [word for word in config.clip.background_prompts if word.lower() not in words]
     clip = replace(config.clip, synonyms=config.clip.synonyms | known["synonyms"], background_prompts=background)
     return replace(config, clip=clip, data=replace(config.data, classes=known["classes"], colours=known["colours"]))
+
+
+def _masks(config: DataConfig) -> str:
+    if config.masks is None:
+        raise ValueError(f"data.masks: split {CORRECTED!r} of a folder needs the folder of the masks that you corrected")
+    return config.masks
 
 
 def _require_root(config: DataConfig) -> None:

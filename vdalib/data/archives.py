@@ -11,6 +11,8 @@ from pathlib import Path
 
 from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 
+from vdalib.config.reading import as_list
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -42,9 +44,9 @@ def complete(
             print(f"missing: {'; '.join(gaps)}\n  from {archive.name}, {archive.size}, {archive.url}", flush=True)
             put(fetch(archive, folder))
     if gaps := find_gaps():
-        lines = [f"  {what}: from {source.name} ({source.size}, {source.url})" for what, source in gaps]
+        lines = [f"{what}: from {source.name} ({source.size}, {source.url})" for what, source in gaps]
         cure = "these archives do not have it" if download else "leave out --no-download to have it downloaded"
-        raise FileNotFoundError("\n".join([f"{folder}: not complete; missing:", *lines, f"put it there, or {cure}"]))
+        raise FileNotFoundError(f"{folder}: not complete; put it there, or {cure}; missing: {as_list(lines)}")
 
 
 def fetch(archive: Archive, folder: Path) -> Path:

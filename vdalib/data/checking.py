@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from vdalib.config.reading import as_list
 from vdalib.data.images import read_image
 
 _SHOWN = 10  # of the bad ones in an error
@@ -23,14 +24,12 @@ def check_images(paths: Iterable[Path], on_bad_image: str = "error", progress: b
     paths = list(paths)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock
         faults = pool.map(_fault, paths)
-        bar = tqdm(faults, total=len(paths), desc="checking images", unit="image", disable=not progress)
-        bad = {path: fault for path, fault in zip(paths, bar) if fault}
+        bar = tqdm(faults, total=len(paths), desc="checking images", unit="image", disable=not (progress and paths))
+        bad = {path: fault for fault, path in zip(bar, paths) if fault}  # the bar first, so that it comes to its end
     if bad and on_bad_image == "error":
         some = [*bad.values()][:_SHOWN] + ["..."] * (len(bad) > _SHOWN)
-        raise ValueError(
-            f"{len(bad)} of {len(paths)} images cannot be used; mend them, or leave them out with "
-            "data.on_bad_image=skip:\n  " + "\n  ".join(some)
-        )
+        cure = "mend them, or leave them out with data.on_bad_image=skip"
+        raise ValueError(f"{len(bad)} of {len(paths)} images cannot be used; {cure}: {as_list(some)}")
     return [path for path in paths if path not in bad], bad
 
 

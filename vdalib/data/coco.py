@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vdalib.data.labels import LabelledImages, read_labels
+from vdalib.data.labels import LabelledImages, data_options, read_labels
 
 # In the order of the label maps. COCO's own ids leave ten numbers of 1..90 out.
 COCO_CLASSES: tuple[str, ...] = (
@@ -36,7 +36,7 @@ class COCOSegmentation(LabelledImages):
 
     def __init__(self, root: str | Path, split: str, labels: str | Path | None = None) -> None:
         self.root, self.split, self.prepared = Path(root), split, Path(labels or root)
-        self.cure = f"make it with `python -m vdalib prepare coco14 --root {root}{f' --labels {labels}' if labels else ''}`"
+        self.cure = f"make it with `python -m vdalib prepare coco14 {data_options(root, labels)}`"
         super().__init__(*read_labels(self.prepared, split, COCO_CLASSES, self.cure))
 
     def image_path(self, name: str) -> Path:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+import re
 from collections.abc import Container, Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from joblib import Parallel, delayed
-from PIL import Image
-from pycocotools import mask as rle
 from tqdm.auto import tqdm
 
 from vdalib.config import DataConfig
+from vdalib.config.reading import one_line, shown
 from vdalib.data.archives import Archive, Gap, complete, unpack_into
 from vdalib.data.checking import bad_names
-from vdalib.data.coco import COCO_CLASSES, COCO_IDS, mask_file
-from vdalib.data.images import VOID, save_mask
+from vdalib.data.coco import COCO_CLASSES, mask_file
+from vdalib.data.coco_masks import INDEX, label_mask
+from vdalib.data.images import image_size, save_mask
 from vdalib.data.labels import write_labels
 
 # The checksums are not COCO's own word: they are the ETags of its server, as many projects have them.
@@ -28,7 +28,11 @@ IMAGES = {
     "train2014": Archive("http://images.cocodataset.org/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", "13.5 GB"),
     "val2014": Archive("http://images.cocodataset.org/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3", "6.6 GB"),
 }
-_INDEX = {number: index for index, number in enumerate(COCO_IDS)}
+_FIELDS = {
+    "images": {"id": int, "file_name": str, "width": int, "height": int},
+    "categories": {"id": int, "name": str},
+    "annotations": {"id": int, "image_id": int, "category_id": int},
+}
 
 
 class Instances:
@@ -42,25 +46,54 @@ class Instances:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        cure = f"unpack {ANNOTATIONS.name} again"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            self.images, known = content["images"], {image["id"] for image in content["images"]}
-            categories = {category["id"]: category["name"] for category in content["categories"]}
-            annotations = [(item, item["id"], item["image_id"], item["category_id"]) for item in content["annotations"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: not an instances file of COCO ({error!r}); {cure}") from error
-        for number, name in categories.items():
-            expected = COCO_CLASSES[_INDEX[number]] if number in _INDEX else "no such category"
-            if name != expected:
-                raise ValueError(f"{path}: category {number} is called {name!r}, expected {expected!r}; {cure}")
-        self.annotations = defaultdict(list)
-        for item, number, image, category in annotations:
-            if category not in _INDEX:
-                raise ValueError(f"{path}: annotation {number}: category id {category} is not one of COCO's 80; {cure}")
-            if image not in known:
-                raise ValueError(f"{path}: annotation {number}: image id {image} is not in the file; {cure}")
-            self.annotations[image].append(item)
+            self.images, categories, annotations = (_records(content, kind) for kind in _FIELDS)
+            self.annotations = _by_image(self.images, categories, annotations)
+        except (ValueError, RecursionError) as error:
+            reason = f"{path}: not an instances file of COCO: {one_line(error)}"
+            raise ValueError(f"{reason}; unpack {ANNOTATIONS.name} again") from error
+
+
+def _records(content: Any, kind: str) -> list[dict]:
+    """The records of a kind; ValueError where a field that is read here is missing or of another type."""
+    records = content.get(kind) if isinstance(content, dict) else None
+    if not isinstance(records, list):
+        raise ValueError(f"no list {kind!r}")
+    for place, record in enumerate(records):
+        for name, expected in _FIELDS[kind].items():
+            value = record.get(name) if isinstance(record, dict) else None
+            if type(value) is not expected:
+                raise ValueError(f"{kind}[{place}]: {name}: found {shown(value)}, expected {expected.__name__}")
+    return records
+
+
+def _by_image(images: list[dict], categories: list[dict], annotations: list[dict]) -> dict[int, list[dict]]:
+    """Image id -> annotations; ValueError for what is there twice or belongs to nothing."""
+    for name in ("id", "file_name"):
+        seen = set()
+        for image in images:
+            if image[name] in seen:
+                raise ValueError(f"images: {name} {shown(image[name])} is there twice")
+            seen.add(image[name])
+    for image in images:
+        if not re.fullmatch(r"[\w-][\w.-]*\.jpg", image["file_name"]):
+            raise ValueError(f"image {image['id']}: file_name {shown(image['file_name'])}, expected a name such as 000001.jpg")
+    for category in categories:
+        number, name = category["id"], category["name"]
+        expected = COCO_CLASSES[INDEX[number]] if number in INDEX else "no such category"
+        if name != expected:
+            raise ValueError(f"category {number} is called {shown(name)}, expected {expected!r}")
+    found: dict[int, list[dict]] = {image["id"]: [] for image in images}
+    for item in annotations:
+        if item["category_id"] not in INDEX:
+            raise ValueError(f"annotation {item['id']}: category id {item['category_id']} is not one of COCO's 80")
+        if item["image_id"] not in found:
+            raise ValueError(f"annotation {item['id']}: image id {item['image_id']} is not in the file")
+        if item.get("iscrowd", 0) not in (0, 1):
+            raise ValueError(f"annotation {item['id']}: iscrowd: found {shown(item['iscrowd'])}, expected 0 or 1")
+        found[item["image_id"]].append(item)
+    return found
 
 
 def prepare(config: DataConfig, download: bool) -> None:
@@ -85,11 +118,15 @@ def prepare(config: DataConfig, download: bool) -> None:
     complete(root, find_missing_annotations, {ANNOTATIONS: _unpack("annotations", root)}, download)
     instances = {split: Instances(path) for split, path in files.items()}
     complete(root, find_missing_images, unpack, download)
+    bad = {}
     for split in splits:
+        images = [root / split / image["file_name"] for image in instances[split].images]
+        bad[split] = bad_names(images, config.on_bad_image)
+        prepare_masks(instances[split], root, config.labels or root, split, bad[split])
+    for split in splits:  # last of all: with them a data set counts as prepared
         keep_empty = split == config.val_split
-        bad = bad_names([root / split / image["file_name"] for image in instances[split].images], config.on_bad_image)
-        print("image-level labels:", prepare_labels(instances[split], config.labels or root, split, keep_empty, bad))
-        prepare_masks(instances[split], root, config.labels or root, split, bad)
+        path = prepare_labels(instances[split], config.labels or root, split, keep_empty, bad[split])
+        print("image-level labels:", path)
 
 
 def prepare_labels(
@@ -104,8 +141,8 @@ def prepare_labels(
     labels, empty, crowds, skipped = {}, 0, 0, {**(skipped or {})}
     for image in sorted(instances.images, key=lambda image: image["id"]):
         annotations = instances.annotations[image["id"]]
-        found = {_INDEX[item["category_id"]] for item in annotations}
-        crowds += found != {_INDEX[item["category_id"]] for item in annotations if not item.get("iscrowd")}
+        found = {INDEX[item["category_id"]] for item in annotations}
+        crowds += found != {INDEX[item["category_id"]] for item in annotations if not item.get("iscrowd")}
         empty += not found
         if (found or keep_empty) and Path(image["file_name"]).stem not in skipped:
             labels[Path(image["file_name"]).stem] = [COCO_CLASSES[index] for index in sorted(found)]
@@ -133,42 +170,6 @@ def prepare_masks(
         raise errors[0]
 
 
-def label_mask(annotations: list[dict], height: int, width: int) -> np.ndarray:
-    """uint8 (height, width): 0 background, class index + 1 of the smallest segment at a pixel, 255 where only a crowd is.
-
-    Crowds are drawn first, then objects from the largest segment to the smallest. Raises ValueError naming
-    the annotation whose segmentation is broken.
-    """
-    segments = []
-    for item in annotations:
-        try:
-            pixels = _rasterised(item["segmentation"], height, width)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise ValueError(f"annotation {item['id']}: broken segmentation ({error!r})") from error
-        crowd = bool(item.get("iscrowd"))
-        segments.append((not crowd, -int(pixels.sum()), VOID if crowd else _INDEX[item["category_id"]] + 1, pixels))
-    mask = np.zeros((height, width), np.uint8)
-    for *_, value, pixels in sorted(segments, key=lambda segment: segment[:2]):
-        mask[pixels] = value
-    return mask
-
-
-def _rasterised(segmentation: list | dict, height: int, width: int) -> np.ndarray:
-    """bool (height, width) of polygons, or of run lengths, plain or compressed."""
-    if isinstance(segmentation, list):
-        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]  # less than a triangle has no area
-        if not polygons:
-            return np.zeros((height, width), bool)
-        return rle.decode(rle.merge(rle.frPyObjects(polygons, height, width))).astype(bool)
-    if segmentation["size"] != [height, width]:
-        raise ValueError(f"run lengths of size {segmentation['size']}, expected {[height, width]}")
-    if isinstance(segmentation["counts"], list):
-        if sum(segmentation["counts"]) != height * width:
-            raise ValueError(f"run lengths of {sum(segmentation['counts'])} pixels, expected {height * width}")
-        segmentation = rle.frPyObjects(segmentation, height, width)
-    return rle.decode(segmentation).astype(bool)
-
-
 def _attempt(*item) -> Exception | None:
     """The error of `_write_mask`: raised in a worker, it would have joblib kill the others while they write."""
     try:
@@ -179,12 +180,9 @@ def _attempt(*item) -> Exception | None:
 
 
 def _write_mask(source: Path, image_path: Path, path: Path, image: dict, annotations: list[dict]) -> None:
-    with Image.open(image_path) as file:
-        size = file.size
-    if size != (image["width"], image["height"]):
-        raise ValueError(
-            f"{image_path}: size {size}, but {source} says {(image['width'], image['height'])} (width, height); get it again"
-        )
+    size, expected = image_size(image_path)[::-1], (image["width"], image["height"])
+    if size != expected:
+        raise ValueError(f"{image_path}: size {size}, but {source} says {expected} (width, height); get it again")
     try:
         mask = label_mask(annotations, image["height"], image["width"])
     except ValueError as error:
@@ -197,7 +195,7 @@ def _unpack(inner: str, root: Path):
 
 
 def _missing_images(root: Path, split: str, instances: Instances) -> list[Gap]:
-    there = {file.name for file in (root / split).glob("*.jpg")}
+    there = {file.name for file in (root / split).glob("[!.]*.jpg")}
     lost = [image["file_name"] for image in instances.images if image["file_name"] not in there]
     if not lost:
         return []

@@ -1,56 +1,45 @@
-"""One's own folder of tagged pictures: images/ with tags.csv, or one sub-folder per class."""
+"""One's own folder of tagged pictures, prepared: what training and evaluation read of it."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from vdalib.data.checking import check_images
 from vdalib.data.classes import MOST, distinct_colours, read_classes
-from vdalib.data.images import SUFFIXES, read_image
+from vdalib.data.images import VOID, read_image, read_mask
+from vdalib.data.labels import data_options, read_prepared_file
 from vdalib.data.sample import Sample
+from vdalib.data.tags import Tagged, read_folder
 from vdalib.io import write_json
 
 PREPARED = "labels_folder.json"
-_FIELDS = ("fingerprint", "base", "classes", "synonyms", "background", "colours", "labels", "skipped")
-LAYOUTS = """give a folder in one of two layouts:
-  images/ with the pictures and, beside it, tags.csv:    one sub-folder per class:
-    file,tags                                              cat/IMG_1.jpg
-    IMG_1.jpg,cat                                          cat/IMG_2.jpg
-    IMG_2.jpg,cat;dog                                      dog/IMG_3.jpg"""
-
-
-@dataclass
-class Tagged:
-    """What a folder says, before anything is decoded.
-
-    base:   the folder that image names are relative to.
-    tags:   image name -> its classes. left_out: image name -> why it has no part in training.
-    """
-
-    base: Path
-    tags: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
 
 
 class TaggedFolder(Dataset):
-    """The images of one's own folder with their classes, as `prepare_folder` found them; there are no splits.
+    """The images of one's own folder with their classes, as `prepare_folder` found them.
 
     root:   the folder. labels: the folder of labels_folder.json; None = root.
     size:   px, `data.size`.
+    masks:  `data.masks`, for evaluation: only the images that have a mask there, found by name ("trip/1.jpg" has
+            trip/1.png or trip/1.jpg.png); None = every image, without masks.
 
-    `[i]` gives a Sample, upright as EXIF says, whose name is its path in the folder. There are no masks.
+    `[i]` gives a Sample, upright as EXIF says, whose name is its path in the folder. `untagged`: name -> path of the
+    images without a tag, which training leaves out; `skipped`: name -> why a file is left out altogether.
     Raises FileNotFoundError where the folder is not prepared, ValueError where it has changed since.
     """
 
-    def __init__(self, root: str | Path, labels: str | Path | None = None, size: int | None = None) -> None:
+    def __init__(
+        self, root: str | Path, labels: str | Path | None = None, size: int | None = None, masks: str | Path | None = None
+    ) -> None:
         prepared = read_prepared(root, labels)
         if prepared["fingerprint"] != _fingerprint(Path(root), read_folder(Path(root))):
             raise ValueError(
@@ -58,9 +47,13 @@ class TaggedFolder(Dataset):
             )
         self.size, self.skipped = size, prepared["skipped"]
         self.class_names = tuple(prepared["classes"])
-        self.names = list(prepared["labels"])
-        self.paths = [Path(root) / prepared["base"] / name for name in self.names]
-        self.labels = torch.tensor([[name in tags for name in self.class_names] for tags in prepared["labels"].values()])
+        tags, base = prepared["labels"], Path(root) / prepared["base"]
+        self.mask_files = {} if masks is None else find_masks(Path(masks), tags)
+        self.names = [name for name in tags if masks is None or name in self.mask_files]
+        self.paths = [base / name for name in self.names]
+        self.labels = torch.tensor([[known in tags[name] for known in self.class_names] for name in self.names])
+        self.untagged = {name: base / name for name in prepared["untagged"]}
+        self._palette = _palette([prepared["colours"][name] for name in self.class_names])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,17 +62,51 @@ class TaggedFolder(Dataset):
         image = read_image(self.paths[i], upright=True, size=self.size)
         return Sample(image, self.labels[i].clone(), self.names[i])
 
-    def mask(self, i: int):
-        """A folder has none: raises ValueError."""
-        raise ValueError(f"{self.paths[i]}: a folder of one's own has no masks, so nothing can be evaluated on it")
+    def mask(self, i: int) -> np.ndarray:
+        """The corrected mask, uint8 as large as the image of the sample: 0 background, class index + 1, 255 void.
+
+        ValueError where it does not fit, or where no masks were given. Evaluation only.
+        """
+        if self.names[i] not in self.mask_files:
+            cure = "give a folder of some that you corrected as data.masks, and evaluate on split masks"
+            raise ValueError(f"{self.paths[i]}: a folder of one's own has no masks; {cure}")
+        path = self.mask_files[self.names[i]]
+        mask = read_mask(path, len(self.class_names), self.paths[i], upright=True, palette=self._palette)
+        height, width = self[i].image.shape[-2:]
+        return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def find_masks(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+    """The PNG files of a folder by the image each belongs to; ValueError for one that belongs to none, or to two.
+
+    FileNotFoundError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data.masks: {folder}: no such folder; give one of masks that you corrected")
+    owners: dict[str, list[str]] = {}
+    for name in names:
+        for key in {name, str(PurePosixPath(name).with_suffix(""))}:
+            owners.setdefault(key, []).append(name)
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("[!.]*.png")):
+        mine = owners.get(path.relative_to(folder).with_suffix("").as_posix(), [])
+        if len(mine) != 1:
+            several = f"is of {' or '.join(mine)}; put the image's suffix before .png"
+            raise ValueError(f"data.masks: {path} {several if mine else 'is of no tagged image; rename it'}, or take it out")
+        if mine[0] in found:
+            raise ValueError(f"data.masks: {path} and {found[mine[0]]} are both of {mine[0]}; take one out")
+        found[mine[0]] = path
+    if not found:
+        raise ValueError(f"data.masks: {folder}: no mask in it, expected NAME.png of at least one image NAME.jpg")
+    return found
 
 
 def prepare_folder(root: str | Path, out: str | Path | None = None, on_bad_image: str = "error") -> Path:
     """Read tags and classes.yaml, decode every image and write {out}/labels_folder.json; returns its path.
 
     out: a folder; None = root. on_bad_image: "error", or "skip" to leave out images that cannot be read.
-    The file says the classes, their synonyms, background words and colours, the classes of every image, and which
-    files were left out and why; training reads images and this file.
+    The file says the classes, their synonyms, background words and colours, the classes of every image, which images
+    have none, and which files were left out and why; training reads images and this file.
 
     Raises FileNotFoundError or ValueError, naming file, line and cure, before anything is written.
     """
@@ -96,34 +123,34 @@ def prepare_folder(root: str | Path, out: str | Path | None = None, on_bad_image
     tags = {paths[path]: found.tags[paths[path]] for path in good}
     still = {tag for own in tags.values() for tag in own}
     _require_images(root, classes, still, "all of its images are among those that cannot be read; mend one")
-    unread = {paths[path]: reason.removeprefix(f"{path}: ") for path, reason in bad.items()}
+    others = {found.base / name: name for name in found.untagged}
+    untagged, unread = check_images(others, "skip")
+    reasons = {(paths | others)[path]: reason.removeprefix(f"{path}: ") for path, reason in (bad | unread).items()}
+    prepared = {
+        "fingerprint": _fingerprint(root, found),
+        "base": found.base.relative_to(root).as_posix(),
+        "classes": classes,
+        "synonyms": given.synonyms,
+        "background": given.background,
+        "colours": distinct_colours(classes, given.colours),
+        "labels": tags,
+        "untagged": [others[path] for path in untagged],
+        "skipped": found.left_out | reasons,
+    }
     path = Path(out or root) / PREPARED
-    write_json(
-        path,
-        {
-            "fingerprint": _fingerprint(root, found),
-            "base": found.base.relative_to(root).as_posix(),
-            "classes": classes,
-            "synonyms": given.synonyms,
-            "background": given.background,
-            "colours": distinct_colours(classes, given.colours),
-            "labels": tags,
-            "skipped": found.left_out | unread,
-        },
-    )
+    write_json(path, {"digest": _digest(prepared), **prepared})
     return path
 
 
 def read_prepared(root: str | Path, labels: str | Path | None = None) -> dict:
     """What `prepare_folder` wrote; FileNotFoundError or ValueError with the cure where it is not there or broken."""
-    path = Path(labels or root) / PREPARED
-    try:
-        prepared = json.loads(path.read_text(encoding="utf-8"))
-        return {name: prepared[name] for name in _FIELDS}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: the folder is not prepared yet; {_cure(root, labels)}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a label file ({error!r}); {_cure(root, labels)}") from error
+    path, cure = Path(labels or root) / PREPARED, _cure(root, labels)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: the folder is not prepared yet; {cure}")
+    _, prepared = read_prepared_file(path, {"digest": str}, cure)
+    if prepared.pop("digest") != _digest(prepared):
+        raise ValueError(f"{path}: not as it was written; {cure}")
+    return prepared
 
 
 def summary(path: Path) -> str:
@@ -131,100 +158,8 @@ def summary(path: Path) -> str:
     prepared = json.loads(path.read_text(encoding="utf-8"))
     tags = [tag for own in prepared["labels"].values() for tag in own]
     counts = ", ".join(f"{name} {tags.count(name)}" for name in prepared["classes"])
-    return f"{len(prepared['labels'])} images ({counts}), {len(prepared['skipped'])} files left out; written to {path}"
-
-
-def read_folder(root: Path) -> Tagged:
-    """The images and tags of a folder in either layout, sorted by name; nothing is decoded.
-
-    Raises FileNotFoundError for a folder, file or image that is not there, ValueError for what is wrong, with its line.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; {LAYOUTS}")
-    table, images = root / "tags.csv", root / "images"
-    if table.exists() or images.is_dir():
-        for path, kind in ((table, "file"), (images, "folder")):
-            if not path.exists():
-                raise FileNotFoundError(f"{path}: no such {kind}; {LAYOUTS}")
-        found = _read_table(table, images)
-    else:
-        found = _read_sub_folders(root)
-    if not found.tags:
-        raise ValueError(f"{root}: found no tagged image; {LAYOUTS}")
-    _require_alike(root, found)
-    return found
-
-
-def _read_table(table: Path, images: Path) -> Tagged:
-    found, lines, known = Tagged(images), {}, read_classes(table.parent / "classes.yaml").classes
-    for line, name, tags in _rows(table):
-        if name in lines:
-            raise ValueError(f"{table} line {line}: {name} is in line {lines[name]} already; put all of its tags into one line")
-        lines[name] = line
-        if not tags:
-            raise ValueError(f"{table} line {line}: {name} has no tag; give it one, or take the line out")
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not (images / name).is_file():
-            raise FileNotFoundError(f"{table} line {line}: no image {name} in {images}; put it there, or take the line out")
-        for tag in tags:
-            if known and tag not in known:
-                raise ValueError(f"{table} line {line}: unknown class {tag!r} (known: {', '.join(known)})")
-        found.tags[name] = tags
-    for name in _files(images):
-        if name not in lines:
-            found.left_out[name] = "has no line in tags.csv"
-    return found
-
-
-def _rows(table: Path):
-    """(line number, image name, tags) of every row; columns beside file and tags are left alone."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{table}: not UTF-8 text ({error}); save it as `CSV UTF-8`") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip() for name in reader.fieldnames or ()]
-        if not {"file", "tags"} <= set(header):
-            raise ValueError(
-                f"{table} line 1: found {','.join(header)!r}, expected the header file,tags; "
-                "columns are separated by commas, tags by semicolons"
-            )
-        reader.fieldnames = header
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError(
-                    f"{table} line {reader.line_num}: expected {len(header)} columns as in the header; separate tags by "
-                    "semicolons, and put a name that has a comma in quotes"
-                )
-            tags = dict.fromkeys(tag.strip() for tag in row["tags"].split(";"))
-            name = PurePosixPath(row["file"].strip().replace("\\", "/")).as_posix()
-            yield reader.line_num, name, tuple(tag for tag in tags if tag)
-    except csv.Error as error:
-        cure = "look for a quotation mark left open"
-        raise ValueError(f"{table} after line {reader.line_num}: not CSV ({error}); {cure}") from error
-
-
-def _read_sub_folders(root: Path) -> Tagged:
-    found, known = Tagged(root), read_classes(root / "classes.yaml").classes
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        if known and folder.name not in known:
-            raise ValueError(f"{folder}: unknown class {folder.name!r} (known: {', '.join(known)})")
-        images = _files(folder)
-        if not any(name.lower().endswith(SUFFIXES) for name in images):
-            raise ValueError(f"{folder}: class without image; put one there, or take the folder away")
-        for name in images:
-            path = f"{folder.name}/{name}"
-            if name.lower().endswith(SUFFIXES):
-                found.tags[path] = (folder.name,)
-            else:
-                found.left_out[path] = f"not an image by its name (known: {', '.join(SUFFIXES)}); save it as JPEG"
-    return found
-
-
-def _files(folder: Path) -> list[str]:
-    """Every file below a folder but hidden ones, as sorted relative paths with slashes."""
-    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+    others = f"{len(prepared['untagged'])} without a tag, {len(prepared['skipped'])} files left out"
+    return f"{len(prepared['labels'])} images ({counts}), {others}; written to {path}"
 
 
 def _require_images(root: Path, classes: tuple[str, ...], occurring: set[str], cure: str) -> None:
@@ -233,22 +168,24 @@ def _require_images(root: Path, classes: tuple[str, ...], occurring: set[str], c
             raise ValueError(f"{root}: class without image: {name!r}; {cure}")
 
 
-def _require_alike(root: Path, found: Tagged) -> None:
-    """ValueError for two tags that differ by upper and lower case only, which is nearly always a slip."""
-    first: dict[str, str] = {}
-    for name, tags in found.tags.items():
-        for tag in tags:
-            if first.setdefault(tag.lower(), tag) != tag:
-                raise ValueError(f"{root}: {name} is tagged {tag!r}, others {first[tag.lower()]!r}; write both alike")
-
-
 def _fingerprint(root: Path, found: Tagged) -> str:
     """Changes with tags, classes.yaml and the names and sizes of the images."""
-    sizes = {name: (found.base / name).stat().st_size for name in found.tags}
+    sizes = {name: (found.base / name).stat().st_size for name in (*found.tags, *found.untagged)}
     file = root / "classes.yaml"
-    content = json.dumps([found.tags, sizes, found.left_out, file.read_text("utf-8") if file.exists() else ""])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return _digest([found.tags, sizes, found.left_out, file.read_bytes().hex() if file.exists() else ""])
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def _palette(colours: list[str]) -> np.ndarray:
+    """uint8 (256, 3): black, the classes' colours, white for void; the rest black, so that black is background."""
+    palette = np.zeros((256, 3), np.uint8)
+    palette[1 : len(colours) + 1] = [list(bytes.fromhex(colour[1:])) for colour in colours]
+    palette[VOID] = 255
+    return palette
 
 
 def _cure(root: str | Path, labels: str | Path | None) -> str:
-    return f"run `python -m vdalib prepare folder --data {root}{f' --labels {labels}' if labels else ''}`"
+    return f"run `python -m vdalib prepare folder {data_options(root, labels, '--data')}`"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import torch
 
+from vdalib.config.reading import one_line, shown
 from vdalib.data.images import VOID, read_mask
-from vdalib.data.labels import LabelledImages, read_labels, write_labels
+from vdalib.data.labels import LabelledImages, data_options, read_labels, write_labels
 
 # Names as prompts: VOC's files say diningtable, pottedplant and tvmonitor.
 VOC_CLASSES: tuple[str, ...] = (
@@ -42,7 +44,7 @@ class VOCSegmentation(LabelledImages):
         if split == UNLABELLED:
             super().__init__(names, torch.zeros(len(names), len(VOC_CLASSES), dtype=torch.bool))
             return
-        cure = f"make it with `python -m vdalib prepare voc12 --root {root}{f' --labels {labels}' if labels else ''}`"
+        cure = f"make it with `python -m vdalib prepare voc12 {data_options(root, labels)}`"
         super().__init__(*read_labels(labels or self.root, split, VOC_CLASSES, cure, names))
 
     def image_path(self, name: str) -> Path:
@@ -58,11 +60,18 @@ class VOCSegmentation(LabelledImages):
 
 
 def prepare_labels(root: str | Path, split: str, out: str | Path | None = None, skipped: Mapping[str, str] | None = None) -> Path:
-    """Write the image-level labels of a split to {out}/labels_{split}.json before training; returns its path.
+    """Write what `find_labels` finds to {out}/labels_{split}.json before training; returns its path.
 
-    They come from Annotations/*.xml and, for an image that has none, from the classes in its mask. out: a
-    folder, for where the root cannot be written; None = root. skipped: image name -> why the split does without
-    it. Raises FileNotFoundError for an image with neither, ValueError for a broken annotation.
+    out: a folder, for where the root cannot be written; None = root.
+    """
+    return write_labels(out or voc_folder(root), split, **find_labels(root, split, skipped))
+
+
+def find_labels(root: str | Path, split: str, skipped: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The image-level labels of a split and facts about them, as `write_labels` takes them.
+
+    They come from Annotations/*.xml and, for an image that has none, from the classes in its mask. skipped: image name
+    -> why the split does without it. Raises FileNotFoundError for an image with neither, ValueError for a broken annotation.
     """
     folder = voc_folder(root)
     labels, from_masks, skipped = {}, 0, {**(skipped or {})}
@@ -82,7 +91,7 @@ def prepare_labels(root: str | Path, split: str, out: str | Path | None = None, 
                 f"{name}: neither annotation nor mask, looked in {places}; get one or take the image out of {split}.txt"
             )
         labels[name] = [VOC_CLASSES[index] for index in sorted(indices)]
-    return write_labels(out or folder, split, labels, labels_from_masks=from_masks, skipped=skipped)
+    return {"labels": labels, "labels_from_masks": from_masks, "skipped": skipped}
 
 
 def voc_folder(root: str | Path) -> Path:
@@ -93,7 +102,7 @@ def voc_folder(root: str | Path) -> Path:
             return folder
     raise FileNotFoundError(
         f"data.root: no folder JPEGImages in {' or '.join(map(str, tried))}; give VOCdevkit/VOC2012, or get it with "
-        f"`python -m vdalib prepare voc12 --root {root}`"
+        f"`python -m vdalib prepare voc12 {data_options(root, None)}`"
     )
 
 
@@ -111,10 +120,23 @@ def read_split(folder: Path, split: str) -> list[str]:
         if split == UNLABELLED:
             cure = "; unpack VOC2012test.tar over it, which the evaluation server host.robots.ox.ac.uk:8080 gives to members"
         raise FileNotFoundError(f"{path}: no such split (there are: {known}){cure}")
-    names = path.read_text(encoding="utf-8").split()
-    if not names:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text ({error}); unpack the file again") from None
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        name = line.strip()
+        if not name:
+            continue
+        if not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise ValueError(f"{path} line {number}: found {shown(name)}, expected one image name such as 2007_000032")
+        if name in found:
+            raise ValueError(f"{path} line {number}: {name} is in line {found[name]} already; take one of them out")
+        found[name] = number
+    if not found:
         raise ValueError(f"{path}: empty, expected one image name per line")
-    return names
+    return list(found)
 
 
 def find_mask(folder: Path, name: str) -> Path | None:
@@ -125,12 +147,19 @@ def find_mask(folder: Path, name: str) -> Path | None:
 
 def _annotated_classes(path: Path) -> set[int]:
     try:
-        found = [element.text.strip() for element in ElementTree.parse(path).getroot().findall("object/name")]
-    except (ElementTree.ParseError, AttributeError) as error:
-        raise ValueError(f"{path}: not a VOC annotation ({error}); get the file again") from error
-    for name in found:
+        root = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two for encodings
+        raise ValueError(f"{path}: not a VOC annotation ({one_line(error)}); get the file again") from error
+    if root.tag != "annotation":
+        raise ValueError(f"{path}: not a VOC annotation (it is <{root.tag}>); get the file again")
+    found = set()
+    for number, item in enumerate(root.findall("object"), 1):
+        name = (item.findtext("name") or "").strip()
         if name not in _INDEX:
-            text = path.read_text(encoding="utf-8")
-            line = text.count("\n", 0, re.search(rf">\s*{re.escape(name)}\s*<", text).start()) + 1
-            raise ValueError(f"{path} line {line}: unknown class {name!r} (known: {', '.join(_INDEX)}); correct it")
-    return {_INDEX[name] for name in found}
+            written = re.search(rf">\s*{re.escape(name)}\s*<", path.read_text(encoding="utf-8", errors="replace"))
+            place = f" object {number}"
+            if name and written:  # not where entities spell it
+                place = f" line {written.string.count(chr(10), 0, written.start()) + 1}"
+            raise ValueError(f"{path}{place}: unknown class {shown(name)} (known: {', '.join(_INDEX)}); correct it")
+        found.add(_INDEX[name])
+    return found

@@ -13,10 +13,12 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 from tqdm.auto import tqdm
 
 from vdalib.config import DataConfig
+from vdalib.config.reading import one_line
 from vdalib.data.archives import Archive, Gap, complete, fill, unpack_into
 from vdalib.data.checking import bad_names
-from vdalib.data.images import save_mask
-from vdalib.data.voc import AUGMENTED_MASKS, OWN_MASKS, prepare_labels, read_split, split_file
+from vdalib.data.images import VOID, save_mask
+from vdalib.data.labels import write_labels
+from vdalib.data.voc import AUGMENTED_MASKS, OWN_MASKS, VOC_CLASSES, find_labels, read_split, split_file
 from vdalib.io import atomic_path
 
 VOC = Archive(DATASET_YEAR_DICT["2012"]["url"], DATASET_YEAR_DICT["2012"]["md5"], "2.0 GB")
@@ -45,9 +47,12 @@ def prepare(config: DataConfig, download: bool) -> None:
         SBD: lambda archive: convert_sbd(archive, folder),
     }
     complete(root, find_gaps, unpack, download)
+    found = {}
     for split in splits:
         images = [folder / "JPEGImages" / f"{name}.jpg" for name in read_split(folder, split)]
-        print("image-level labels:", prepare_labels(folder, split, config.labels, bad_names(images, config.on_bad_image)))
+        found[split] = find_labels(folder, split, bad_names(images, config.on_bad_image))
+    for split, labels in found.items():  # last of all: with them a data set counts as prepared
+        print("image-level labels:", write_labels(config.labels or folder, split, **labels))
 
 
 def write_train_aug(folder: Path) -> None:
@@ -55,7 +60,7 @@ def write_train_aug(folder: Path) -> None:
     path = split_file(folder, AUGMENTED)
     if path.exists() or not split_file(folder, "val").exists() or not (folder / AUGMENTED_MASKS).is_dir():
         return
-    masks = {file.stem for place in (OWN_MASKS, AUGMENTED_MASKS) for file in (folder / place).glob("*.png")}
+    masks = {file.stem for place in (OWN_MASKS, AUGMENTED_MASKS) for file in (folder / place).glob("[!.]*.png")}
     names = sorted(masks - set(read_split(folder, "val")))
     with atomic_path(path) as temporary:
         temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
@@ -84,9 +89,13 @@ def convert_sbd(archive: Path, folder: Path) -> None:
 
 def _class_mask(content: bytes, name: str) -> np.ndarray:
     try:
-        return loadmat(io.BytesIO(content), variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0]
+        mask = np.asarray(loadmat(io.BytesIO(content), variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0])
+        known = [*range(len(VOC_CLASSES) + 1), VOID]
+        if mask.ndim != 2 or not mask.size or not np.isin(mask, known).all():
+            raise ValueError(f"shape {mask.shape}, expected rows and columns of 0..{len(VOC_CLASSES)} or {VOID}")
     except Exception as error:  # SciPy raises a dozen kinds for broken files
-        raise ValueError(f"{name}: no class mask of SBD ({error!r}); get the archive again") from error
+        raise ValueError(f"{name}: no class mask of SBD ({one_line(repr(error))}); get the archive again") from error
+    return mask
 
 
 def _gaps(folder: Path, split: str) -> list[Gap]:

@@ -20,14 +20,19 @@ from vdalib.progress import progress_bar
 from vdalib.training.devices import autocast, merged, own_share
 
 PLAIN, MULTI_SCALE, CRF = "plain", "multi-scale + flip", "multi-scale + flip + CRF"
-SEEDS = ("text seed", "text seed, refined", "query seed", "query seed, refined")
+SEEDS = {  # name -> attribute of the evidence; "text" ones are of methods with a frozen CLIP
+    "text seed": "text_seeds",
+    "text seed, refined": "refined_text_seeds",
+    "query seed": "seeds",
+    "query seed, refined": "refined_seeds",
+}
 
 
 @dataclass
 class LabelQuality:
     """How good the labels are that a run makes for itself of images whose classes it is told.
 
-    seeds:        name in SEEDS -> SeedCurve. "query" seeds are fused where the run fuses.
+    seeds:        name in SEEDS -> SeedCurve. "query" seeds are the method's own, fused where the run fuses.
     pseudo_label: None where it was not asked for.
     prediction:   of the segmenter on the same images, which is not told the classes.
     """
@@ -44,16 +49,15 @@ def label_quality(
     indices = range(len(dataset)) if indices is None else indices
     num_classes = len(run.class_names) + 1
     quality = LabelQuality(
-        {name: SeedCurve() for name in SEEDS},
+        {name: SeedCurve() for name in SEEDS if run.labeller is not None or not name.startswith("text")},
         ConfusionMatrix(num_classes) if pseudo_labels else None,
         ConfusionMatrix(num_classes),
     )
     bar = progress_bar(total=len(indices), desc="seeds", unit="image", disable=not progress)
     for batch in whole_images(dataset, indices, masks=True):
         evidence = run.evidence(batch.images, batch.labels)
-        seeds = (evidence.text_seeds, evidence.refined_text_seeds, evidence.seeds, evidence.refined_seeds)
-        for name, maps in zip(SEEDS, seeds):
-            quality.seeds[name].update(maps, batch.labels, batch.masks)
+        for name, curve in quality.seeds.items():
+            curve.update(getattr(evidence, SEEDS[name]), batch.labels, batch.masks)
         quality.prediction.update(evidence.prediction_at(batch.masks.shape[-2:]).cpu(), batch.masks)
         if pseudo_labels:
             quality.pseudo_label.update(_at_size(evidence.pseudo_label, batch.masks.shape[-2:]), batch.masks)
@@ -95,7 +99,7 @@ def segmentations(
             ways[MULTI_SCALE] = (settings.scales, settings.flip)
         with autocast(run.device, run.config.precision):
             logits = {
-                name: multi_scale_logits(run.method.network, images, scales, flip, settings.size)
+                name: multi_scale_logits(run.method.network, images, scales, flip, **settings.fusion)
                 for name, (scales, flip) in ways.items()
             }
         maps = {name: values.max(1).indices for name, values in logits.items()}
@@ -134,16 +138,18 @@ def measure_run(
 
     multi_scale_crf: False leaves out `miou_ms` and `miou_ms_crf`.
     overrides, device: see `Run.load`. Where there are several processes they share the images, and each returns the whole.
+    Of one's own folder all is measured on the pictures with a mask in `data.masks`, which are training images, too.
     """
     run = Run.load(run_dir, overrides=overrides, device=device)
-    train, val = run.dataset("train"), run.dataset("val")
+    val = run.dataset("val")
+    train = val if run.config.data.name == "folder" else run.dataset("train")
     seeds = label_quality(run, train, own_share(len(train)), pseudo_labels=False, progress=progress).seeds
     names = {
         "text_seed_miou": "text seed",
         "seed_miou": "query seed",
         "refined_seed_miou": "query seed, refined",
     }
-    of_seeds = {key: 100 * merged(seeds[name]).best()[1] for key, name in names.items()}
+    of_seeds = {key: 100 * merged(seeds[name]).best()[1] for key, name in names.items() if name in seeds}
     ways = {"miou": PLAIN} | ({"miou_ms": MULTI_SCALE, "miou_ms_crf": CRF} if multi_scale_crf else {})
     matrices = {key: ConfusionMatrix(len(run.class_names) + 1) for key in ways}
     for item in segmentations(run, val, multi_scale_crf, progress, own_share(len(val))):

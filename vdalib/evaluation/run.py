@@ -79,7 +79,9 @@ class Run:
         run, or no checkpoint of that step, ValueError for damaged weights.
         """
         run_dir, device = Path(run_dir), torch.device(device)
-        config = Config.of_run(run_dir, overrides)
+        config = Config.of_run(
+            run_dir, {"backbone.pretrained": None, **(overrides or {})}
+        )  # the run has all weights of a backbone
         weights, memory = run_dir / "segmenter.safetensors", run_dir / "memory.safetensors"
         steps = checkpoints.steps(run_dir)
         if step is not None and step not in steps:
@@ -125,7 +127,8 @@ class Run:
 
     def evidence(self, images: Tensor, labels: Tensor) -> Evidence:
         """Of images (B, 3, H, W) in 0..1, brought to scale 1 in whole patches, with labels (B, K) bool."""
-        images = at_scale(images.to(self.device), self.method.network.patch_size, size=self.config.inference.size)
+        settings = self.config.inference
+        images = at_scale(images.to(self.device), self.method.network.patch_size, size=settings.size, square=settings.square)
         return self.method.evidence(images, labels.to(self.device), self.step)
 
 

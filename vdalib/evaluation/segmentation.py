@@ -59,6 +59,15 @@ class ConfusionMatrix:
         seen = ~np.isnan(iou)
         return float(iou[seen].mean()) if seen.any() else float("nan")
 
+    def confusion_ratio(self) -> np.ndarray:
+        """False over true positives per class (num_classes,): high where a class lights up its company ([P] SeCo).
+
+        inf where it is never predicted rightly, nan where never at all.
+        """
+        right = self.counts.diagonal()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (self.counts.sum(0) - right) / right
+
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         if not isinstance(other, ConfusionMatrix):
             return NotImplemented

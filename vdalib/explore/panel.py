@@ -27,7 +27,7 @@ def attribute_view(view: View, neighbours: Sequence[Neighbour], class_names: Seq
     FigureCanvasAgg(figure)
 
     def write(x, y, text, size=8):
-        figure.text(x / _WIDTH, y / _HEIGHT, text, fontsize=size, ha="center")
+        figure.text(x / _WIDTH, y / _HEIGHT, plots.literal(text), fontsize=size, ha="center")
 
     def picture(x, y, side, pixels, title, size=8):
         image = Image.fromarray((255 * pixels).astype(np.uint8))
@@ -59,7 +59,7 @@ def attribute_view(view: View, neighbours: Sequence[Neighbour], class_names: Seq
     axis.set_xlabel("component, strongest first (dotted: all alike)", fontsize=8)
     axis.set_ylabel("share of the response", fontsize=8)
     trusted = "" if responses.reliable else "; not reliable: training stays with the text"
-    axis.set_title(f"{view.class_name}: adaptive alpha {responses.alpha:.2f}{trusted}", fontsize=8)
+    axis.set_title(f"{plots.literal(view.class_name)}: adaptive alpha {responses.alpha:.2f}{trusted}", fontsize=8)
     first = (view.components or order)[0]
     write(705, 40, f"left: training images nearest to component {first}, latent distance")
     return figure

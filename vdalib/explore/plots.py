@@ -36,6 +36,11 @@ def class_colour(name: str) -> str:
     return CLASS_COLOURS.get(name) or colours[zlib.crc32(name.encode()) % len(colours)]
 
 
+def literal(text: str) -> str:
+    """A name for matplotlib to write as it is, which takes what is between two $ for mathematics."""
+    return text.replace("$", r"\$")
+
+
 def colour_mask(mask, class_names: Sequence[str]) -> np.ndarray:
     """A label map (H, W) of 0..K or 255 as float RGB (H, W, 3) in 0..1; background black, void white."""
     table = np.full((256, 3), to_rgb(VOID_COLOUR))
@@ -81,7 +86,7 @@ def image_grid(images: Sequence, titles: Sequence[str] = (), columns: int = 5, s
     for axis, image in zip(axes.flat, images):
         axis.imshow(as_picture(image), interpolation="nearest")
     for axis, title in zip(axes.flat, titles):
-        axis.set_title(title, fontsize=9)
+        axis.set_title(literal(title), fontsize=9)
     return figure, axes
 
 
@@ -92,8 +97,8 @@ def picture_table(
     pictures = [picture for row in rows.values() for picture in row]
     figure, axes = image_grid(pictures, titles, columns=len(pictures) // max(len(rows), 1), size=size)
     for axis, name in zip(axes[:, 0], rows):
-        axis.text(-0.08, 0.5, name, transform=axis.transAxes, rotation=90, ha="right", va="center", fontsize=9)
-    _legend(figure, [Patch(color=class_colour(name), label=name) for name in classes], columns=10)
+        axis.text(-0.08, 0.5, literal(name), transform=axis.transAxes, rotation=90, ha="right", va="center", fontsize=9)
+    _legend(figure, [Patch(color=class_colour(name), label=literal(name)) for name in classes], columns=10)
     return figure, axes
 
 
@@ -109,7 +114,7 @@ def mask_grid(
     figure, axes = image_grid(pictures, titles, columns)
     present = np.unique(np.concatenate([np.unique(np.asarray(mask)) for mask in masks]))
     names = [class_names[value - 1] for value in present if value not in (0, VOID)]
-    handles = [Patch(color=class_colour(name), label=name) for name in names]
+    handles = [Patch(color=class_colour(name), label=literal(name)) for name in names]
     if VOID in present:
         handles.append(Patch(facecolor=VOID_COLOUR, edgecolor="grey", label="void"))
     _legend(figure, handles, columns=6)
@@ -155,7 +160,7 @@ def miou_bars(results: Mapping[str, Sequence[float]], label: str = "mIoU, %") ->
     for place, row, mean, error in zip(places, values, means, errors):
         axis.plot(row, np.full(len(row), place), ".", color=SERIES_COLOURS[0], markersize=4)
         axis.text(max(row.max(), mean + error), place, f"  {mean:.1f}", va="center", fontsize=8)
-    axis.set_yticks(places, list(results))
+    axis.set_yticks(places, map(literal, results))
     axis.invert_yaxis()
     axis.margins(x=0.1)
     axis.set_xlabel(label)
@@ -181,10 +186,10 @@ def grouped_bars(
         columns = [np.asarray(series[group], float) for group in groups]
         errors = [column.std(ddof=1) / np.sqrt(len(column)) if len(column) > 1 else 0.0 for column in columns]
         means = [column.mean() for column in columns]
-        axis.bar(places, means, 0.92 * width, yerr=errors if any(errors) else None, color=colour, capsize=2, label=name)
+        axis.bar(places, means, 0.92 * width, yerr=errors if any(errors) else None, color=colour, capsize=2, label=literal(name))
         if marks:
             axis.hlines([marks[name][group] for group in groups], places - width / 2, places + width / 2, color="black")
-    axis.set_xticks(range(len(groups)), groups)
+    axis.set_xticks(range(len(groups)), map(literal, groups))
     axis.set_ylabel(label)
     _legend(figure, axis.get_legend_handles_labels()[0], columns=4)
     return figure, axis
@@ -198,6 +203,7 @@ def confusion_heatmap(counts, names: Sequence[str]) -> tuple[Figure, plt.Axes]:
     figure, axes = panels(1, 1, (side + 0.8, side))
     axis = axes[0, 0]
     picture = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    names = [literal(name) for name in names]
     axis.set_xticks(range(len(names)), names, rotation=90)
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="prediction", ylabel="truth")
@@ -221,7 +227,7 @@ def latent_scatter(points, classes, class_names: Sequence[str], centres=None, at
         if centres is not None:
             axis.scatter(*np.asarray(centres)[index], s=120, color=colour, marker="*", edgecolors="black")
         if len(chosen) or centres is not None:
-            handles.append(Line2D([], [], color=colour, marker="o", linestyle="", label=name))
+            handles.append(Line2D([], [], color=colour, marker="o", linestyle="", label=literal(name)))
     axis.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axis.set(xlabel="first latent direction", ylabel="second latent direction")
     return figure, axis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from html import escape
@@ -133,7 +134,7 @@ class AttributeBrowser(widgets.VBox):
     def _save(self, button) -> None:
         with self._told():
             index, k = self.image.value, self.class_name.value
-            name = f"{self.browser.dataset[index].name}_{self.browser.run.class_names[k]}".replace(" ", "_")
+            name = re.sub(r"[^\w.-]+", "_", f"{self.browser.dataset[index].name}_{self.browser.run.class_names[k]}")
             path = next(path for n in count(1) if not (path := self.folder / f"{name}_{n}.png").exists())
             with atomic_path(path) as temporary:
                 temporary.write_bytes(panel.to_png(self._figure()))

@@ -148,6 +148,16 @@ def pseudo_label(refined: Tensor, labels: Tensor, images: Tensor, valid: Tensor 
     return target if valid is None else target.masked_fill(~valid, VOID)
 
 
+def label_candidates(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Each image's classes first: indices (B, n) and which of them it has (B, n), n the most that an image has, at least 1.
+
+    labels: (B, K) bool.
+    """
+    most = max(1, int(labels.sum(1).max()))
+    order = labels.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    return order, labels.gather(1, order)
+
+
 def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Scores (B, 1+n, H, W) in 0..1 of background and the image's classes, and their classes (B, 1+n) int64.
 
@@ -155,9 +165,7 @@ def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) ->
     n is the largest number of classes in an image. Images with fewer are filled up with VOID of score 0,
     which stays 0 under PAR and never beats background.
     """
-    most = max(1, int(labels.sum(1).max()))
-    order = labels.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # (B, n), present classes first
-    present = labels.gather(1, order)
+    order, present = label_candidates(labels)
     chosen = refined.gather(1, order[:, :, None, None].expand(-1, -1, *refined.shape[2:]))
     scores = _of_present(min_max(chosen), present)
     scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)

@@ -38,14 +38,96 @@ def affinity_loss(affinity: Tensor, labels: Tensor, radius: int = 8, total: Tota
         labels: (B, h, w) pseudo labels at the grid, 255 = ignored.
         radius: largest Chebyshev distance of a pair, in patches.
     """
-    _, h, w = labels.shape
-    flat = labels.flatten(1)  # (B, N)
-    places = torch.cartesian_prod(*(torch.arange(n, device=labels.device) for n in (h, w)))  # (N, 2)
-    near = (places[:, None] - places).abs().amax(-1) <= radius  # (N, N)
-    known = flat != IGNORE
-    counted = near & known[:, :, None] & known[:, None, :]
-    same = flat[:, :, None] == flat[:, None, :]
-    positive, negative = counted & same, counted & ~same
+    positive, negative = token_pairs(labels, radius)
     attract = ((1 - affinity) * positive).sum() / (total(positive.sum()) + 1)
     repel = (affinity * negative).sum() / (total(negative.sum()) + 1)
     return 0.5 * (attract + repel)
+
+
+def token_contrast(tokens: Tensor, labels: Tensor, total: Total = whole) -> Tensor:
+    """Patch token contrast: tokens of one label should be alike, those of different labels unlike ([P] ToCo).
+
+    1/2 (1 - sum_pos a / (n_pos + 1)) + 1/2 sum_neg a / (n_neg + 1) over ordered pairs of an image's tokens, a token with itself
+    left out; a = |cos|. Pairs are counted over the batch of all processes (the published code does so per device).
+
+    Args:
+        tokens: (B, C, h, w); labels: (B, h, w) int64, 0 = background, 255 = ignored.
+    """
+    with torch.autocast(tokens.device.type, enabled=False):
+        unit = F.normalize(_precise(tokens.flatten(2)), dim=1)
+        similarity = (unit.transpose(1, 2) @ unit).abs()  # (B, N, N)
+    positive, negative = token_pairs(labels, keep_diagonal=False)
+    one = similarity.new_ones(())
+    attract = one / total(one) - (similarity * positive).sum() / (total(positive.sum()) + 1)
+    return 0.5 * (attract + (similarity * negative).sum() / (total(negative.sum()) + 1))
+
+
+def token_pairs(labels: Tensor, radius: int | None = None, keep_diagonal: bool = True) -> tuple[Tensor, Tensor]:
+    """Ordered pairs of tokens with equal labels and with different ones, two (B, N, N) bool; 255 is in no pair.
+
+    labels: (B, h, w). radius: largest Chebyshev distance of a pair, in tokens; None = any.
+    """
+    _, h, w = labels.shape
+    flat = labels.flatten(1)  # (B, N)
+    counted = (flat != IGNORE)[:, :, None] & (flat != IGNORE)[:, None, :]
+    if radius is not None:
+        places = torch.cartesian_prod(*(torch.arange(n, device=labels.device) for n in (h, w)))  # (N, 2)
+        counted &= (places[:, None] - places).abs().amax(-1) <= radius
+    if not keep_diagonal:
+        counted &= ~torch.eye(h * w, dtype=torch.bool, device=labels.device)
+    same = flat[:, :, None] == flat[:, None, :]
+    return counted & same, counted & ~same
+
+
+def gated_crf_energy(
+    images: Tensor,
+    probabilities: Tensor,
+    labels: Tensor,
+    valid: Tensor,
+    sigma_xy: float = 50.0,
+    sigma_rgb: float = 15.0,
+    scale: float = 1e-7,
+    total: Total = whole,
+    rows_at_once: int = 512,
+) -> Tensor:
+    """The dense CRF's energy, gated to pixels that are undecided: near pixels of near colours should agree ([P] ToCo, RRM).
+
+    -scale / B sum_uk S_uk G_u (A S)_uk with S the probabilities on the picture, G = 1 where the label is 255, else 1 - max_k P
+    (0 on padding), A_uv = exp(-|xy|^2 / (2 sigma_xy^2) - |rgb|^2 / (2 sigma_rgb^2)), v = u included, not normalised. As
+    published, G and A S are constants whose gradient is doubled: -2 scale / B G (A S).
+
+    The sums are exact. The published code's lattice gives about half of them, so that its `scale` weighs half of ours.
+
+    Args:
+        images: (B, 3, H, W) in 0..255; probabilities: (B, K+1, H, W); labels: (B, H, W) int64, 255 = undecided.
+        valid: (B, H, W) bool, False on padding. sigma_xy: px; sigma_rgb: of 255. rows_at_once: pixels, bounds memory.
+    """
+    values = []
+    for image, probability, label, inside in zip(images, probabilities, labels, valid):
+        share = _precise(probability[:, inside].T)  # (n, K+1): padding has S = 0
+        with torch.no_grad():
+            places = inside.nonzero() / sigma_xy
+            features = torch.cat([places, image[:, inside].T / sigma_rgb], dim=1).to(share.dtype)  # (n, 5)
+            gate = torch.where(label[inside] == IGNORE, 1.0, (1 - share.amax(1)).clamp_min(0))
+            smoothed = gate[:, None] * _gaussian_sums(features, share, rows_at_once)
+        values.append((share * smoothed).sum())
+    energy = torch.stack(values).sum()
+    count = total(torch.tensor(float(len(images)), device=images.device))
+    return -scale * (2 * energy - energy.detach()) / count
+
+
+def _gaussian_sums(features: Tensor, values: Tensor, rows_at_once: int) -> Tensor:
+    """sum_v exp(-|f_u - f_v|^2 / 2) values_v for features (n, d) and values (n, M) -> (n, M)."""
+    with torch.autocast(features.device.type, enabled=False):
+        features = features - features.mean(0)  # smaller numbers round less
+        halved = features.square().sum(1) / 2
+        sums = [
+            torch.addmm(-halved, rows, features.T).sub_(half[:, None]).exp_() @ values
+            for rows, half in zip(features.split(rows_at_once), halved.split(rows_at_once))
+        ]
+        return torch.cat(sums) if sums else torch.zeros_like(values)
+
+
+def _precise(values: Tensor) -> Tensor:
+    """At least single precision, also where autocast made the values."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

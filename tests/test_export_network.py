@@ -1,0 +1,79 @@
+"""The network as an ONNX graph: the same answers as `Predictor`, at any size, by onnxruntime alone."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+onnx = pytest.importorskip("onnx", reason="pip install 'vda-workbook[export]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'vda-workbook[export]'")
+pytest.importorskip("onnxscript", reason="pip install 'vda-workbook[export]'")
+
+from vdalib.commands.export import export  # noqa: E402
+from vdalib.commands.export.example import segment  # noqa: E402
+from vdalib.config import Config  # noqa: E402
+from vdalib.inference import Predictor  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def exported(reference, tmp_path_factory):
+    """(run directory, folder of the export)."""
+    return reference, export(reference, "onnx", tmp_path_factory.mktemp("onnx") / "out").folder
+
+
+def test_the_graph_says_what_the_network_says_at_any_number_and_size_of_images(exported):
+    run_dir, folder = exported
+    network, session = Predictor.from_run(run_dir).network, onnxruntime.InferenceSession(folder / "model.onnx")
+    patch = network.patch_size
+    for count, rows, columns in ((1, 12, 12), (2, 4, 5), (3, 1, 1), (1, 1, 9), (1, 30, 17)):
+        images = torch.rand(count, 3, rows * patch, columns * patch, generator=torch.Generator().manual_seed(rows))
+        with torch.no_grad():
+            expected = network(images).numpy()
+        (logits,) = session.run(None, {"images": images.numpy()})
+        assert logits.shape == (count, len(expected[0]), rows, columns)
+        np.testing.assert_allclose(logits, expected, atol=1e-3, rtol=0)
+        assert np.ptp(expected) > 0.1  # a constant would be no test
+
+
+def test_the_graph_names_its_classes(exported):
+    run_dir, folder = exported
+    facts = onnxruntime.InferenceSession(folder / "model.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(facts["classes"]) == ["background", *Predictor.from_run(run_dir).class_names]
+
+
+@pytest.mark.parametrize("size", [None, 64])
+def test_the_example_segments_a_file_as_the_predictor_does(exported, tmp_path, size):
+    run_dir, folder = exported
+    model = onnx.load(folder / "model.onnx")
+    onnx.helper.set_model_props(model, {item.key: item.value for item in model.metadata_props} | {"size": json.dumps(size)})
+    onnx.save(model, tmp_path / "model.onnx")
+    (tmp_path / "run").mkdir()
+    Config.of_run(run_dir, {"inference.size": size}).save(tmp_path / "run" / "config.yaml")
+    (tmp_path / "run" / "segmenter.safetensors").write_bytes((run_dir / "segmenter.safetensors").read_bytes())
+    noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    Image.fromarray(noise).resize((93, 121)).save(tmp_path / "a.png")
+    expected = Predictor.from_run(tmp_path / "run").predict(Image.open(tmp_path / "a.png"), multi_scale=False, crf=False)
+    found = segment(tmp_path / "model.onnx", tmp_path / "a.png")
+    assert found.shape == expected.shape and (found == expected).mean() > 0.995 and len(np.unique(expected)) > 1
+
+
+def test_the_copied_example_needs_no_vdalib(exported, tmp_path):
+    _, folder = exported
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    words = [sys.executable, "-I", str(folder / "segment.py"), str(folder / "model.onnx"), str(tmp_path / "a.png"), "m.png"]
+    subprocess.run(words, cwd=tmp_path, check=True)
+    assert Image.open(tmp_path / "m.png").size == (40, 30)
+    assert "import vdalib" not in (folder / "segment.py").read_text() and "from vdalib" not in (folder / "segment.py").read_text()
+
+
+def test_missing_libraries_name_the_cure(exported, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match=r"--format onnx needs onnxscript: pip install 'vda-workbook\[export\]'"):
+        export(exported[0], "onnx", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
