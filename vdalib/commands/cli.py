@@ -13,6 +13,8 @@ from vdalib import __version__
 from vdalib.commands.errors import plain_errors
 from vdalib.config.schema import did_you_mean
 
+EXPORTS = ("coco", "yolo", "cvat", "labelstudio", "voc", "fiftyone", "onnx")
+
 
 def run(given: Namespace) -> None:
     from vdalib.commands.run import run
@@ -227,7 +229,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     command = add(export, help="write a run's masks for an annotation tool, or its network as ONNX")
     command.add_argument("run", type=Path, metavar="RUN", help="directory of a trained run, such as runs/folder")
-    command.add_argument("--format", required=True, help="coco, yolo, cvat, labelstudio, voc, fiftyone or onnx")
+    command.add_argument("--format", required=True, choices=EXPORTS, help="%(choices)s", metavar="FORMAT")
     command.add_argument("--out", type=Path, help="a new folder (default RUN/export/FORMAT)")
     command.add_argument("--masks", type=Path, help="the --out of `segment` (default RUN, or else RUN/segmented)")
     command.add_argument("--images", type=Path, help="folder of the pictures, to copy them beside their annotations")
