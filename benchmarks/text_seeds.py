@@ -12,17 +12,16 @@ import argparse
 import torch
 
 from vdalib.clip import FrozenCLIP
-from vdalib.clip.text import attribute_bank, enriched_text
+from vdalib.clip.enrichment import AttributeBank
 from vdalib.config import Config
-from vdalib.data.partworld import TEMPLATES, PartWorld
+from vdalib.data.partworld import PartWorld
 from vdalib.evaluation import SeedCurve
 from vdalib.evaluation.run import whole_images
 from vdalib.explore.plots import markdown_table
-from vdalib.pretraining.training import Statements
 from vdalib.segmentation.cam import min_max
 from vdalib.segmentation.labelling import PseudoLabeller
 
-ATTRIBUTES = 60  # k-means centres of what the CLIP was taught to say, in place of ExCEL's sentences by a language model
+ATTRIBUTES = 41  # ExCEL's share of the sentences, which are PartWorld's statements of classes, colours and parts
 OPTIONS: dict[str, dict] = {
     "no calibration": {"clip.calibration": "none"},
     "value-only attention": {"clip.calibration": "value"},
@@ -30,18 +29,17 @@ OPTIONS: dict[str, dict] = {
     "static, one attention for all heads": {"clip.share_heads": True},
     "static, redundancy removal": {"refine.redundancy_removal": True},
     "static, random walk": {"refine.random_walk": True},
-    f"static, text enriched by {ATTRIBUTES} attributes": {},
+    f"static, text enriched by {ATTRIBUTES} attributes": {"clip.sentences": "builtin", "clip.attributes": ATTRIBUTES},
 }
 
 
 @torch.no_grad()
-def seed_curve(config: Config, world: PartWorld, enrich: bool) -> SeedCurve:
+def seed_curve(config: Config, world: PartWorld) -> SeedCurve:
     clip = FrozenCLIP.from_config(config.clip)
     labeller, curve = PseudoLabeller(clip, world.class_names, config), SeedCurve()
     text = labeller.class_text
-    if enrich:
-        sentences = clip.encode_text([TEMPLATES[0].format(said) for said in Statements().contents])
-        text = enriched_text(text, attribute_bank(sentences, ATTRIBUTES))
+    if bank := AttributeBank.from_config(config, world.class_names, clip):
+        text = bank.enriched(text, config.clip)
     for batch in whole_images(world, masks=True, batch_size=50):
         features = clip.encode_image(batch.images, attention=config.refine.random_walk)
         seeds = labeller.activation(features, text.expand(len(batch.images), -1, -1), batch.labels)
@@ -55,7 +53,7 @@ def main() -> None:
     world = PartWorld("val", size=parser.parse_args().images)
     rows = []
     for name, overrides in OPTIONS.items():
-        threshold, miou = seed_curve(Config.from_preset("partworld", overrides), world, "enriched" in name).best()
+        threshold, miou = seed_curve(Config.from_preset("partworld", overrides), world).best()
         rows.append([name, 100 * miou, f"{threshold:.2f}"])
     print(markdown_table(["text prompts", "seed mIoU, %", "at the threshold"], rows))
 

@@ -8,10 +8,11 @@ from safetensors.torch import save_file
 from small_runs import run
 
 from vdalib.clip import loading
+from vdalib.clip.sentences import class_statements
 from vdalib.clip.text import reduced_vocabulary
 from vdalib.config import ClipConfig
 from vdalib.data.coco import COCO_CLASSES
-from vdalib.data.partworld import CLASSES
+from vdalib.data.partworld import CLASSES, COLOURS, PARTS
 from vdalib.data.voc import VOC_CLASSES
 
 
@@ -20,7 +21,8 @@ def random_clip_folder(tmp_path_factory):
     """clip.json, vocabulary.json (all data sets' words) and clip.safetensors; sharp enough to tell images apart."""
     from open_clip.model import CLIP
 
-    names = {*CLASSES, *VOC_CLASSES, *COCO_CLASSES, *ClipConfig().background_prompts}
+    said = {words for _, words in class_statements(CLASSES, PARTS, COLOURS)}
+    names = {*said, *VOC_CLASSES, *COCO_CLASSES, *ClipConfig().background_prompts}
     vocabulary = reduced_vocabulary(ClipConfig().templates[0].format(name) for name in sorted(names))
     config = {
         "embed_dim": 16,

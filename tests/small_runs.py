@@ -24,16 +24,16 @@ ONE_OF_EACH = {"schedule.segmenter_steps": 1, "schedule.inter_steps": 1, "schedu
 STAGE_3_AT_ONCE = {"schedule.segmenter_steps": 0, "schedule.inter_steps": 0}
 
 
-def start(run_dir, changes=None):
+def start(run_dir, changes=None, preset="partworld-smoke"):
     """A Trainer whose decoder shuns background at first, so that there are prototypes from step 0 on."""
-    trainer = Trainer(Config.from_preset("partworld-smoke", QUICK | (changes or {})), run_dir)
+    trainer = Trainer(Config.from_preset(preset, QUICK | (changes or {})), run_dir)
     if trainer.step == 0:
         trainer.method.segmenter.decoder.classify.bias.data[0] -= 10
     return trainer
 
 
-def run(run_dir, changes=None, until=None):
-    trainer = start(run_dir, changes)
+def run(run_dir, changes=None, until=None, preset="partworld-smoke"):
+    trainer = start(run_dir, changes, preset)
     trainer.fit(until)
     return trainer
 

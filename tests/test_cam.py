@@ -12,6 +12,7 @@ from vdalib.segmentation.cam import (
     affinity_matrix,
     box_mask,
     class_activation,
+    gated_blocks,
     min_max,
     pseudo_label,
     redundancy_free_activation,
@@ -128,6 +129,52 @@ def literal_affinity(attention, seg_affinity):
             walk[i] = walk[i] / sum(walk[i, j] for j in range(N))
     walk = (walk + walk.T) / 2
     return torch.tensor([[sum(walk[i, m] * walk[m, j] for m in range(N)) for j in range(N)] for i in range(N)])
+
+
+# Three blocks on a grid of 2 x 2 patches. Sums 2.0, 3.2 and 3.8 of a possible 4, mean 3.0.
+BLOCKS = torch.tensor([[[0.5, 0.0, 0.0, 0.0]] * 4, [[0.2, 0.2, 0.2, 0.2]] * 4, [[0.95, 0.0, 0.0, 0.0]] * 4])[:, None]
+EVEN = torch.full((1, 4, 4), 0.2)
+ODD = torch.tensor([[[0.5, 0.0, 0.0, 0.0]] * 4])
+
+
+def test_the_gate_by_hand_on_four_patches():
+    for affinity in (EVEN, ODD):  # the affinity cancels in the signed sum
+        assert gated_blocks(BLOCKS, affinity)[:, 0].tolist() == [False, True, True]
+    # Absolute, to EVEN: rows differ by 0.3 + 0.6 = 0.9, 0 and 0.75 + 0.6 = 1.35; times four 3.6, 0, 5.4 with mean 3.0.
+    assert gated_blocks(BLOCKS, EVEN, absolute=True)[:, 0].tolist() == [False, True, False]
+    # To ODD: 0, 3.6 and 4 x 0.45 = 1.8, mean 1.8: a block at the mean is kept.
+    assert gated_blocks(BLOCKS, ODD, absolute=True)[:, 0].tolist() == [True, False, True]
+
+
+def test_the_gate_chooses_for_each_image_alone_and_keeps_equal_blocks():
+    attention = torch.cat([BLOCKS, BLOCKS.flip(0)], dim=1)
+    assert gated_blocks(attention, EVEN.expand(2, -1, -1)).T.tolist() == [[False, True, True], [True, True, False]]
+    assert gated_blocks(BLOCKS[:1].expand(3, -1, -1, -1), EVEN).all()
+
+
+def test_the_walk_uses_the_gated_blocks_alone():
+    attention, own = attention_maps(), torch.sigmoid(randn(B, N, N, seed=5))
+    kept = gated_blocks(attention, own, absolute=True)
+    assert (kept != gated_blocks(attention, own)).any() and not kept.all()
+    found = affinity_matrix(attention, own, absolute=True)
+    for b in range(B):
+        product = attention[kept[:, b], b].mean(0) * own[b]
+        torch.testing.assert_close(found[[b]], affinity_matrix(product[None, None]))
+
+
+def test_minimum_and_maximum_may_count_the_class_token(features):
+    queries, background = randn(B, K, D, seed=2), F.normalize(randn(3, D, seed=3), dim=1)
+    plain = redundancy_free_activation(features, queries, background, LABELS)
+    published = redundancy_free_activation(features, queries, background, LABELS, scale_with_cls=True)
+    different = 0
+    for b, k in LABELS.nonzero().tolist():
+        tokens = torch.cat([features.cls[b][:, None], features.patches[b].flatten(1)], dim=1)
+        texts = torch.cat([F.normalize(queries[b], dim=1), background])
+        clean = literal_redundancy_removal(texts @ tokens)
+        expected = literal_min_max(clean[k].tolist())[1:]
+        assert published[b, k].flatten().tolist() == pytest.approx(expected, abs=1e-12)
+        different += not torch.allclose(published[b, k], plain[b, k])
+    assert different
 
 
 @pytest.mark.parametrize("with_adapter", [False, True])

@@ -12,7 +12,7 @@ from open_clip.model import resize_pos_embed  # noqa: E402
 from open_clip.modified_resnet import ModifiedResNet  # noqa: E402
 from open_clip.transformer import QuickGELU, VisionTransformer  # noqa: E402
 
-from vdalib.clip.dense import adapter_attention, dense_forward, position_embedding  # noqa: E402
+from vdalib.clip.dense import adapter_attention, block_output, dense_forward, position_embedding  # noqa: E402
 from vdalib.clip.text import attribute_bank, enriched_text  # noqa: E402
 
 TOWER = dict(image_size=32, patch_size=8, width=24, layers=4, heads=3, mlp_ratio=2.0, output_dim=16)
@@ -328,6 +328,19 @@ def test_impossible_options_are_refused(options, message):
 def test_other_towers_are_refused_with_the_reason(build, reason):
     with pytest.raises(ValueError, match=f"clip.model: expected an open_clip VisionTransformer .*{reason}"):
         dense_forward(build(), random_images())
+
+
+def test_the_tokens_that_enter_the_last_block_and_the_dense_path_are_handed_over():
+    visual, images = tower(), random_images()
+    for calibration in ("none", "value", "static"):
+        features = dense_forward(visual, images, calibration=calibration, calibrated_blocks=2)
+        assert torch.equal(features.entering[:, 1:], features.layers[-2])
+        block = visual.transformer.resblocks[-1]
+        last = block_output(block, features.entering, block.ln_1(features.entering))
+        torch.testing.assert_close(last, block(features.entering))
+        torch.testing.assert_close(last[:, 1:], features.layers[-1])
+        projected = F.normalize(visual.ln_post(features.dense) @ visual.proj, dim=2)
+        torch.testing.assert_close(projected, tokens_of(features.patches))
 
 
 def test_enriched_text_is_its_literal_formula():

@@ -57,6 +57,21 @@ def test_settings_per_class_are_checked_and_survive_yaml(tmp_path):
         Config.from_preset("folder", {"data.colours": {7: "#ff0000"}})
 
 
+def test_prompt_words_stand_in_place_of_the_name_and_synonyms_beside_it(tmp_path):
+    clip = ClipConfig(prompt_words={"bird": "bird avian", "tv_monitor": "tvmonitor screen"}, synonyms={"bird": ("fowl",)})
+    assert clip.words(["bird", "tv_monitor", "sea_lion"]) == [("bird avian", "fowl"), ("tvmonitor screen",), ("sea lion",)]
+    config = Config.from_preset("voc12", {"clip.prompt_words": {"person": "person with clothes,people,human"}})
+    config.save(tmp_path / "config.yaml")
+    assert Config.from_preset(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize("setting", ["prompt_words", "synonyms"])
+def test_words_of_an_unknown_class_are_refused_with_the_nearest(setting):
+    value = {"prompt_words": {"brid": "bird avian"}, "synonyms": {"brid": ("fowl",)}}[setting]
+    with pytest.raises(ValueError, match=f"clip.{setting}: unknown class 'brid'; the nearest: bird"):
+        ClipConfig(**{setting: value}).words(["bird", "dog"])
+
+
 def test_command_line_words_become_overrides():
     words = ["schedule.batch_size=8", "clip.pretrained=null", "clip.calibration=none", "precision=no"]
     overrides = parse_overrides(words)
@@ -109,6 +124,9 @@ def test_a_file_may_start_from_a_preset(tmp_path):
         ({"segmenter.heads": 7}, "segmenter.heads: 7 heads do not divide segmenter.width"),
         ({"schedule.total_steps": 100}, r"schedule.total_steps: 100 is less than .* = 150\)"),
         ({"clip.templates": ["a photo"]}, "clip.templates: 'a photo' needs exactly one {}"),
+        ({"clip.sentence_template": "{name_prompt}"}, "clip.sentence_template: found '{name_prompt}', expected {sentence} once"),
+        ({"clip.sentence_template": "{sentence} {kind}"}, "clip.sentence_template: found .* expected {sentence} once"),
+        ({"clip.attribute_share": 0}, "clip.attribute_share: expected at most 1 and above 0"),
         ({"clip.templates": []}, "clip.templates and clip.background_prompts: expected at least one"),
         ({"inference.square": True}, "inference.square: give the side as inference.size, for example 448"),
         ({"backbone.pretrained": "fb_in1k"}, "backbone.pretrained: with backbone.name 'clip' clip.pretrained says which"),

@@ -128,6 +128,17 @@ def test_patch_affinity_equals_the_annex_entry_by_entry():
                 assert found[image, i, j].item() == pytest.approx(1 / (1 + math.exp(-3 * (cosine - mean))), abs=1e-12)
 
 
+def test_raw_patch_affinity_is_the_sigmoid_of_dot_products():
+    embedding = torch.randn(2, WIDTH, *GRID, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = patch_affinity(embedding, raw=True)
+    for image in range(2):
+        vectors = [embedding[image, :, row, column] for row in range(GRID[0]) for column in range(GRID[1])]
+        expected = [[1 / (1 + math.exp(-sum(float(x * y) for x, y in zip(a, b)))) for b in vectors] for a in vectors]
+        torch.testing.assert_close(found[image], torch.tensor(expected, dtype=torch.float64))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert patch_affinity(embedding.bfloat16(), raw=True).dtype == torch.float32
+
+
 def test_patch_affinity_is_single_precision_under_autocast():
     embedding = torch.randn(1, WIDTH, *GRID, generator=torch.Generator().manual_seed(1))
     with torch.autocast("cpu", torch.bfloat16):

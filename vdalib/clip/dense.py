@@ -25,6 +25,8 @@ class DenseFeatures:
     attention: (A, B, N, N) patch-to-patch attention of the last A blocks, original path, mean over heads;
         a row sums to one less its share for the class token. None where not asked for.
     grid: (h, w).
+    entering: (B, 1+N, C), all tokens as they enter the last block, class token first.
+    dense: (B, N, C), the path that `patches` come from, before the projection into the joint space.
     """
 
     patches: Tensor
@@ -32,6 +34,8 @@ class DenseFeatures:
     layers: tuple[Tensor, ...]
     attention: Tensor | None
     grid: tuple[int, int]
+    entering: Tensor | None = None
+    dense: Tensor | None = None
 
 
 def dense_forward(
@@ -72,7 +76,8 @@ def dense_forward(
     tokens = _embed_patches(visual, images, grid, position_resize)  # (B, 1+N, C)
     layers, attention, calibrated = [], [], []
     for i, block in enumerate(blocks):
-        q, k, v = _query_key_value(block, tokens)
+        entering = tokens
+        q, k, v = _query_key_value(block, block.ln_1(tokens))
         if i == first_calibrated:
             dense = tokens[:, 1:]
         if i >= first_calibrated:
@@ -102,7 +107,15 @@ def dense_forward(
         layers=tuple(layers),
         attention=torch.stack(attention) if attention else None,
         grid=grid,
+        entering=entering,
+        dense=dense,
     )
+
+
+def block_output(block: nn.Module, tokens: Tensor, normed: Tensor) -> Tensor:
+    """(B, 1+N, C) after a block that `tokens` enter; `normed` = ln_1(tokens) is what its attention reads."""
+    tokens = tokens + _project_heads(block, _attend(*_query_key_value(block, normed)))
+    return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
 
 
 def adapter_attention(embedding: Tensor, sharpness: float = 3.0) -> Tensor:
@@ -201,10 +214,10 @@ def position_embedding(position: Tensor, native: tuple[int, int], grid: tuple[in
     return torch.cat([position[:1], image[0].flatten(1).T])
 
 
-def _query_key_value(block: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Three tensors (B, heads, 1+N, C / heads)."""
+def _query_key_value(block: nn.Module, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Three tensors (B, heads, 1+N, C / heads) of ln_1's output (B, 1+N, C)."""
     attn = block.attn
-    qkv = F.linear(block.ln_1(tokens), attn.in_proj_weight, attn.in_proj_bias)  # (B, 1+N, 3C)
+    qkv = F.linear(normed, attn.in_proj_weight, attn.in_proj_bias)  # (B, 1+N, 3C)
     return qkv.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
 

@@ -21,23 +21,36 @@ def render_prompts(names: Sequence[str], templates: Sequence[str]) -> list[str]:
 
 
 def attribute_bank(sentences: Tensor, count: int, seed: int = 0) -> Tensor:
-    """(count, D) k-means centres of sentence embeddings (n, D), n >= count: ExCEL's bank of textual attributes [P]."""
+    """(count, D) k-means centres of sentence embeddings (n, D), n >= count: ExCEL's bank of textual attributes [P].
+
+    Centres are means and not normalised. Ten starts, double precision, one thread: the same sentences give the same bank.
+    """
+    return attribute_clusters(sentences, count, seed)[0]
+
+
+def attribute_clusters(sentences: Tensor, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """The bank of `attribute_bank`, and into which of its centres each sentence falls, (n,) long."""
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
-    centres = KMeans(count, n_init=1, random_state=seed).fit(sentences.cpu().numpy()).cluster_centers_
-    return torch.from_numpy(centres).to(sentences)
+    with threadpool_limits(1):
+        found = KMeans(count, n_init=10, random_state=seed).fit(sentences.double().cpu().numpy())
+    members = torch.from_numpy(found.labels_).long().to(sentences.device)
+    return torch.from_numpy(found.cluster_centers_).to(sentences), members
 
 
-def enriched_text(prototypes: Tensor, bank: Tensor, left_out: float = 0.1) -> Tensor:
-    """T_k = normalise(t_k + sum_j softmax_j(t_k . a_j) a_j), (K, D): ExCEL's text enrichment, to compare with [P] annex.
+def enriched_text(prototypes: Tensor, bank: Tensor, share: float = 0.9, weight: float = 1.0, temperature: float = 1.0) -> Tensor:
+    """T_k = normalise(t_k + weight sum_j softmax_j(t_k . a_j / temperature) a_j), (K, D): ExCEL's text enrichment [P] annex.
 
-    prototypes: t_k (K, D), unit. bank: a_j (A, D) of `attribute_bank`. left_out: share of the attributes, those
-    least like t_k, that a class does without.
+    prototypes: t_k (K, D), unit. bank: a_j (A, D) of `attribute_bank`. share: of the attributes, those most like t_k; the other
+    int((1 - share) A) a class does without. temperature: 1 is [P], where cosines make nearly equal weights; less is more
+    selective [R] ours.
     """
     similarity = prototypes @ bank.T  # (K, A)
-    kept = similarity.topk(len(bank) - int(left_out * len(bank)), dim=1)
-    attributes = torch.einsum("ka,kad->kd", kept.values.softmax(1), bank[kept.indices])
-    return F.normalize(prototypes + attributes, dim=1)
+    left_out = int((1 - share) * len(bank) + 1e-9)  # 1 - 0.9 is a little less than a tenth
+    kept = similarity.topk(len(bank) - left_out, dim=1)
+    attributes = torch.einsum("ka,kad->kd", (kept.values / temperature).softmax(1), bank[kept.indices])
+    return F.normalize(prototypes + weight * attributes, dim=1)
 
 
 def reduced_vocabulary(texts: Iterable[str]) -> list[int]:
@@ -73,13 +86,14 @@ class ReducedTokenizer:
         texts = [texts] if isinstance(texts, str) else texts
         tokens = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in zip(tokens, texts):
-            ids = [self.sot_token_id, *self._encode(text), self.eot_token_id]
+            ids = [self.sot_token_id, *self.encode(text), self.eot_token_id]
             if len(ids) > self.context_length:
                 raise ValueError(f"prompt '{text}': expected at most {self.context_length} tokens, got {len(ids)}; shorten it")
             row[: len(ids)] = torch.tensor(ids)
         return tokens
 
-    def _encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> list[int]:
+        """The text's ids, without start and end."""
         bpe, ids = _bpe(), []
         for word in bpe.pat.findall(bpe.clean_fn(text)):
             pieces = _word_ids(word)

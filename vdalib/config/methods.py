@@ -90,9 +90,34 @@ class SecoOptions(TokenOptions):
     as_published: bool = False  # L_lil's sums, keys twice, its noise filter, prototypes of raw tokens
 
 
+@dataclass(frozen=True)
+class ExCELOptions(Section):
+    """The moments are `schedule.adapter_joins` and `schedule.prediction_joins` (peers/excel.md sec. 3, 7 and 8)."""
+
+    # Whose pseudo labels the affinity loss takes until `schedule.prediction_joins`: of static CAMs (the paper) or the
+    # current ones (the code) [P].
+    affinity_target: Literal["static", "current"] = "current"
+    dense_layer: bool = False  # the adapter reads the statically calibrated path as well, which the code does by accident [R]
+
+
+@dataclass(frozen=True)
+class WeCLIPOptions(Section):
+    """The refinement module (RFM) begins at `schedule.adapter_joins`; `refine.adapter_affinity: false` leaves it out.
+
+    Defaults are the published ones for VOC (peers/weclip.md sec. 4 and 5).
+    """
+
+    plain_blocks: Count = 8  # last attention maps averaged before it
+    gated_blocks: Count = 6  # last attention maps that it chooses among; 10 for COCO
+    absolute: bool = False  # it compares absolute differences, as the paper's text has it, and not signed ones [R]
+    pool: Literal["patches", "cls"] = "patches"  # what Grad-CAM's score is read from; cls is [R]
+
+
 BUILT_IN: dict[str, tuple[str, type[Section]]] = {
     "vda": ("vdalib.methods.vda:VDA", NoOptions),
     "text": ("vdalib.methods.text:TextOnly", NoOptions),
+    "excel": ("vdalib.methods.excel:ExCEL", ExCELOptions),
+    "weclip": ("vdalib.methods.weclip:WeCLIP", WeCLIPOptions),
     "class_mean": ("vdalib.methods.class_mean:ClassMean", ClassMeanOptions),
     "toco": ("vdalib.methods.toco:ToCo", TocoOptions),
     "seco": ("vdalib.methods.seco:SeCo", SecoOptions),

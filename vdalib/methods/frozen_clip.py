@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -74,7 +75,7 @@ class ClipEvidence(Evidence):
     @torch.no_grad()
     def seeds_of(self, queries: Tensor) -> Tensor:
         """Seeds of any queries (B, K, D)."""
-        return self.method.labeller.activation(self.features, queries, self.labels)
+        return self.method.activation(self, queries)
 
     def pseudo_label_of(self, queries: Tensor) -> Tensor:
         """Pseudo labels (B, H, W) of any queries (B, K, D)."""
@@ -95,7 +96,8 @@ class ClipEvidence(Evidence):
 class FrozenClipMethod(Method):
     """A segmenter on a frozen CLIP, taught by the pseudo labels of its queries; by itself the queries are the text prototypes.
 
-    What a method of one's own may say otherwise: `queries`, or `seeds` and `refined`, `terms` (the losses), `after_step`.
+    What a method of one's own may say otherwise: `read_texts`, `features`, `queries`, or `activation`, `seeds` and `refined`,
+    `affinity` and `affinity_labels`, or `terms` (the losses), `after_step`.
 
     clip, labeller: the frozen CLIP; text prototypes, and from queries to pseudo labels.
     assembler:      where queries are assembled from a mixture, else None.
@@ -108,6 +110,7 @@ class FrozenClipMethod(Method):
         super().__init__(config, class_names, device)
         self.clip: FrozenCLIP = self.network.clip
         self.labeller = PseudoLabeller(self.clip, class_names, config)
+        self.read_texts()
         self.clip.drop_text()
         self.loss_weights = {"affinity": config.schedule.affinity_weight}
 
@@ -125,9 +128,21 @@ class FrozenClipMethod(Method):
 
     # what a method may say otherwise
 
+    def read_texts(self) -> None:
+        """What else wants the text tower, before it is freed."""
+
+    def features(self, images: Tensor, step: Step) -> DenseFeatures:
+        """What CLIP sees in images, as it is calibrated at this step."""
+        embed = self.frozen_embedding if self.adapter_joined(step) else None
+        return self.clip.encode_image(images, attention=self.config.refine.random_walk, embed=embed)
+
     def queries(self, seen: ClipEvidence) -> Tensor:
         """(B, K, D), of any length."""
         return seen.text_queries
+
+    def activation(self, seen: ClipEvidence, queries: Tensor) -> Tensor:
+        """CAMs of queries (B, K, D) for the classes in the label, (B, K, h, w) in 0..1."""
+        return self.labeller.activation(seen.features, queries, seen.labels)
 
     def seeds(self, seen: ClipEvidence) -> Tensor:
         """(B, K, h, w) in 0..1."""
@@ -142,29 +157,40 @@ class FrozenClipMethod(Method):
         """What the model, wrapped or not, makes of CLIP's layers."""
         return model(features.layers, features.grid)
 
+    def affinity(self, embedding: Tensor) -> Tensor:
+        """How alike patches are to the adapter, (B, E, h, w) -> (B, N, N) in 0..1."""
+        return patch_affinity(embedding)
+
+    def affinity_labels(self, seen: ClipEvidence, logits: Tensor) -> Tensor:
+        """Which patches should be alike, label maps (B, H, W): the pseudo labels, late in the schedule the prediction [P].
+
+        logits: the decoder's, (B, K+1, H, W).
+        """
+        if not self.prediction_joined(seen.step):
+            return seen.pseudo_label
+        predicted = logits.max(1).indices
+        return predicted if seen.valid is None else predicted.masked_fill(~seen.valid, cam.VOID)
+
     def terms(self, seen: ClipEvidence, step: Step) -> dict[str, Tensor]:
         """The losses of a step: cross entropy with the pseudo labels, and affinity between patches."""
         target = seen.pseudo_label
         with record_function("losses"):
             logits = F.interpolate(seen.logits, target.shape[-2:], mode="bilinear", align_corners=False)
-            alike = self._affinity_target(seen, logits.detach(), target)
+            alike = self.affinity_labels(seen, logits.detach())
             at_grid = F.interpolate(alike[:, None].float(), seen.features.grid, mode="nearest")[:, 0].long()
             return {
                 "segmentation": segmentation_loss(logits, target, self.config.schedule.background_weight, step.total),
-                "affinity": affinity_loss(patch_affinity(seen.embedding), at_grid, total=step.total),
+                "affinity": affinity_loss(self.affinity(seen.embedding), at_grid, total=step.total),
             }
 
     def adapter_joined(self, step: Step) -> bool:
         """Whether the adapter has learnt enough to calibrate CLIP's features and to steer the random walk [P]."""
         return step.share >= self.config.schedule.adapter_joins
 
-    def _affinity_target(self, seen: ClipEvidence, logits: Tensor, target: Tensor) -> Tensor:
-        """Label maps (B, H, W) for the affinity loss: the pseudo labels, late in the schedule the decoder's prediction [P]."""
+    def prediction_joined(self, step: Step) -> bool:
+        """Whether the affinity loss takes its labels from the decoder's prediction [P]."""
         joins = self.config.schedule.prediction_joins
-        if joins is None or seen.step.share < joins:
-            return target
-        predicted = logits.max(1).indices
-        return predicted if seen.valid is None else predicted.masked_fill(~seen.valid, cam.VOID)
+        return joins is not None and step.share >= joins
 
     # what trainer and evaluation ask
 
@@ -188,13 +214,12 @@ class FrozenClipMethod(Method):
     def _look(self, images: Tensor, labels: Tensor, step: Step, model, valid: Tensor | None = None) -> ClipEvidence:
         with autocast(self.device, self.config.precision):
             with record_function("clip"):
-                walk, embed = self.config.refine.random_walk, self._frozen_embedding if self.adapter_joined(step) else None
-                features = self.clip.encode_image(images, attention=walk, embed=embed)
+                features = self.features(images, step)
             output = self.output(model, features, step)
         return ClipEvidence(self, images, labels, features, output, step, valid)
 
-    def _frozen_embedding(self, layers, grid) -> Tensor:
-        """Adapter features for learnable calibration; no gradient, no dropout."""
+    def frozen_embedding(self, layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+        """The adapter's features (B, E, h, w) without gradient and dropout, for learnable calibration."""
         was_training = self.segmenter.training
         self.segmenter.eval()
         with torch.no_grad():

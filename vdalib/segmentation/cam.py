@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.profiler import record_function
 
+from vdalib.clip.dense import block_output
 from vdalib.segmentation.par import pixel_adaptive_refinement
 
 BACKGROUND, VOID = 0, 255
@@ -25,19 +28,23 @@ def class_activation(patches: Tensor, queries: Tensor, labels: Tensor) -> Tensor
     return _of_present(min_max(_cosines(queries, patches.flatten(2)).unflatten(2, patches.shape[2:])), labels)
 
 
-def redundancy_free_activation(features, queries: Tensor, background_text: Tensor, labels: Tensor) -> Tensor:
+def redundancy_free_activation(
+    features, queries: Tensor, background_text: Tensor, labels: Tensor, scale_with_cls: bool = False
+) -> Tensor:
     """As `class_activation`, after CLIP Surgery's removal of what all texts have in common.
 
     features: DenseFeatures. queries: (B, K, D). labels: (B, K) bool.
     background_text: (T, D), further texts to compare with.
+    scale_with_cls: minimum and maximum are taken over the class token as well, as ExCEL's code does; else [R] over patches.
     -> (B, K, h, w) in 0..1, zero for absent classes.
 
     Source: [P] CLIP Surgery; method.md Annex.
     """
     texts = torch.cat([queries, background_text.to(queries.dtype).expand(len(queries), -1, -1)], dim=1)  # (B, K+T, D)
     tokens = torch.cat([features.cls[:, :, None], features.patches.flatten(2)], dim=2)  # (B, D, 1+N)
-    similarity = remove_redundancy(_cosines(texts, tokens))[:, : queries.shape[1], 1:]
-    return _of_present(min_max(similarity.unflatten(2, features.grid)), labels)
+    similarity = remove_redundancy(_cosines(texts, tokens))[:, : queries.shape[1], :, None]  # (B, K, 1+N, 1)
+    scaled = min_max(similarity)[:, :, 1:] if scale_with_cls else min_max(similarity[:, :, 1:])
+    return _of_present(scaled.squeeze(3).unflatten(2, features.grid), labels)
 
 
 def remove_redundancy(similarity: Tensor) -> Tensor:
@@ -52,20 +59,74 @@ def remove_redundancy(similarity: Tensor) -> Tensor:
     return weighted - weighted.mean(1, keepdim=True)
 
 
+def gradient_activation(
+    visual,
+    tokens: Tensor,
+    class_text: Tensor,
+    background_text: Tensor,
+    labels: Tensor,
+    scale: float,
+    grid: tuple[int, int] | None = None,
+    pool: str = "patches",
+) -> Tensor:
+    """Grad-CAM of every class in the label, from its text's share among the image's own classes and the background.
+
+    The target is log p_y, p = softmax(scale * cos(text, f)), f the image's pooled and projected last tokens; the layer is
+    what the last block's attention reads. d log p_y / d f points along t_y - sum_{k != y} q_k t_k, q the softmax over all
+    texts but y, which never vanishes, however sure CLIP is. One forward pass of the last block for all images, one backward
+    pass for all classes: the gradient of a shift that all patches of an image share is the sum of their gradients.
+
+    visual: open_clip's VisionTransformer. tokens: (B, 1+N, C), as they enter its last block (`DenseFeatures.entering`).
+    class_text: (K, D), or (B, K, D) for each image its own. background_text: (T, D). Unit rows. labels: (B, K) bool.
+    scale: CLIP's logit scale, exponentiated.
+    grid: (h, w) with h * w = N; None = square. pool: "patches" [P], or "cls" [R], as CLIP was trained.
+    -> (B, K, h, w) in 0..1, at least single precision; zero for absent classes and where no patch speaks for the class.
+
+    Source: [P] CLIP-ES, WeCLIP; peers/weclip.md sec. 4. The published target p_y gives the same map but for underflow.
+    """
+    block = visual.transformer.resblocks[-1]
+    tokens, batch = _precise(tokens), len(tokens)
+    grid = grid or (math.isqrt(tokens.shape[1] - 1),) * 2
+    order, _ = label_candidates(labels)  # (B, n)
+    with torch.autocast(tokens.device.type, enabled=False), torch.enable_grad():
+        shift = tokens.new_zeros(batch, 1, tokens.shape[2], requires_grad=True)
+        normed = block.ln_1(tokens)
+        normed = torch.cat([normed[:, :1], normed[:, 1:] + shift], dim=1)  # z
+        last = visual.ln_post(block_output(block, tokens, normed)) @ visual.proj  # (B, 1+N, D)
+        pooled = F.normalize(last[:, 0] if pool == "cls" else last[:, 1:].mean(1), dim=1)  # f
+        direction = _away_from_others(scale, pooled.detach(), class_text, background_text, labels, order)  # (n, B, D)
+        (weights,) = torch.autograd.grad(pooled, shift, direction, is_grads_batched=True)  # (n, B, 1, C)
+        maps = (weights[:, :, 0].transpose(0, 1) @ normed[:, 1:].detach().transpose(1, 2)).relu()  # (B, n, N)
+    maps = maps / maps.amax(2, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)  # any scale, however small
+    found = maps.new_zeros(batch, labels.shape[1], maps.shape[2])
+    found.scatter_(1, order[:, :, None].expand_as(maps), maps)
+    return _of_present(min_max(found.unflatten(2, grid)), labels)
+
+
+def _away_from_others(scale, pooled, class_text, background_text, labels, order) -> Tensor:
+    """t_y - sum_{k != y} q_k t_k for y = order[b, i], (n, B, D): d log p_y / d f but for a positive factor."""
+    batch = len(pooled)
+    texts = torch.cat([part.expand(batch, -1, -1) for part in (class_text, background_text)], dim=1).to(pooled.dtype)
+    logits = scale * (texts @ pooled[:, :, None]).squeeze(2)  # (B, K+T)
+    absent = F.pad(~labels, (0, len(background_text)))
+    logits = logits.masked_fill(absent, -torch.inf)[None].repeat(order.shape[1], 1, 1)  # (n, B, K+T)
+    logits.scatter_(2, order.T[:, :, None], -torch.inf)  # y itself
+    own = texts.gather(1, order[:, :, None].expand(-1, -1, texts.shape[2]))  # (B, n, D)
+    return (own - logits.softmax(2).transpose(0, 1) @ texts).transpose(0, 1)
+
+
 def min_max(maps: Tensor, eps: float = 1e-6) -> Tensor:
     """Maps (..., h, w), each scaled to 0..1; rounding (all values within `eps`) is not blown up to 1."""
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
     return (maps - low) / (high - low).clamp_min(eps)
 
 
-def affinity_matrix(attention: Tensor, seg_affinity: Tensor | None = None) -> Tensor:
+def affinity_matrix(attention: Tensor, seg_affinity: Tensor | None = None, absolute: bool = False) -> Tensor:
     """Transition weights of the random walk between patches.
 
     attention: (A, B, N, N) >= 0, patch-to-patch attention of A blocks.
-    seg_affinity: (B, N, N) in 0..1, the adapter's patch affinity. With it only the blocks count whose
-        difference to it, summed over all entries, is not above the blocks' mean. The sum is signed, as
-        published, so that `seg_affinity` itself cancels: kept are the blocks that give patches at least the
-        mean share of attention.
+    seg_affinity: (B, N, N) in 0..1, the adapter's patch affinity; it multiplies the mean of the blocks of `gated_blocks`.
+    absolute: see `gated_blocks`.
     -> (B, N, N), at least single precision.
 
     Source: [P] ExCEL, WeCLIP; method.md Annex.
@@ -74,9 +135,7 @@ def affinity_matrix(attention: Tensor, seg_affinity: Tensor | None = None) -> Te
     if seg_affinity is None:
         walk = attention.mean(0)
     else:
-        share = attention.sum((2, 3), keepdim=True)  # (A, B, 1, 1)
-        threshold = share.mean(0).minimum(share.amax(0))  # rounding must not lift the mean above every block
-        kept = (share >= threshold).to(attention.dtype)
+        kept = gated_blocks(attention, seg_affinity, absolute)[:, :, None, None].to(attention.dtype)
         walk = (attention * kept).sum(0) / kept.sum(0) * seg_affinity
     for _ in range(3):
         for dim in (1, 2):  # columns, then rows
@@ -84,6 +143,24 @@ def affinity_matrix(attention: Tensor, seg_affinity: Tensor | None = None) -> Te
     walk = (walk + walk.transpose(1, 2)) / 2
     with torch.autocast(walk.device.type, enabled=False):
         return walk @ walk
+
+
+def gated_blocks(attention: Tensor, seg_affinity: Tensor, absolute: bool = False) -> Tensor:
+    """Which blocks' attention is near the adapter's affinity: (A, B) bool, at least one block an image.
+
+    A block counts where its difference d = sum_ij (affinity - attention) is not above the blocks' mean. The sum is signed, as the
+    published code has it, so that the affinity itself cancels: kept are the blocks that give patches at least the mean share of
+    attention. absolute: d = sum_ij |affinity - attention|, as the papers' text has it [R].
+
+    attention: (A, B, N, N). seg_affinity: (B, N, N).
+    Source: [P] WeCLIP, ExCEL; peers/weclip.md sec. 5.
+    """
+    attention = _precise(attention)
+    if absolute:
+        difference = (seg_affinity - attention).abs().sum((2, 3))
+    else:
+        difference = -attention.sum((2, 3))
+    return difference <= difference.mean(0).maximum(difference.amin(0))  # rounding must not put the mean below every block
 
 
 def refine_cam(cam: Tensor, affinity: Tensor, labels: Tensor, threshold: float) -> Tensor:

@@ -49,7 +49,8 @@ class PseudoLabeller:
     def activation(self, features: DenseFeatures, queries: Tensor, labels: Tensor) -> Tensor:
         """Seeds (B, K, h, w) in 0..1."""
         if self.config.refine.redundancy_removal:
-            return cam.redundancy_free_activation(features, queries, self.background_text, labels)
+            with_cls = self.config.refine.scale_with_cls
+            return cam.redundancy_free_activation(features, queries, self.background_text, labels, with_cls)
         return cam.class_activation(features.patches, queries, labels)
 
     def refined(self, features: DenseFeatures, seeds: Tensor, labels: Tensor, embedding: Tensor | None) -> Tensor:

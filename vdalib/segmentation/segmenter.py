@@ -114,6 +114,11 @@ class Segmenter(nn.Module):
         return cls(adapter, Decoder(config.width, num_classes + 1, config.depth, config.heads))
 
     @property
+    def num_layers(self) -> int:
+        """How many of CLIP's layers it reads, from the first on."""
+        return len(self.adapter.projections)
+
+    @property
     def width(self) -> int:
         """E, channels of the embedding."""
         return self.adapter.compress.out_channels
@@ -144,17 +149,21 @@ class ClipSegmenter(nn.Module):
         """(B, 3, H, W) in 0..1 -> logits (B, K+1, h, w)."""
         with record_function("clip"):
             layers, grid = self.clip.encode_layers(images)
-        return self.trained(layers, grid).logits
+        return self.trained(layers[: self.trained.num_layers], grid).logits
 
 
-def patch_affinity(embedding: Tensor, sharpness: float = 3.0) -> Tensor:
+def patch_affinity(embedding: Tensor, sharpness: float = 3.0, raw: bool = False) -> Tensor:
     """(B, E, h, w) -> (B, N, N) in 0..1: sigmoid(sharpness * (cos - mean cos)) of patches, mean per image.
 
+    raw: sigmoid of the dot products as they are, neither normalised nor centred (WeCLIP); `sharpness` plays no part.
     At least single precision, also under autocast.
-    Source: [P] method.md Annex.
+    Source: [P] method.md Annex; peers/weclip.md sec. 5.
     """
     features = embedding.flatten(2)
     with torch.autocast(embedding.device.type, enabled=False):
-        features = F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=1)
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        if raw:
+            return torch.sigmoid(features.transpose(1, 2) @ features)
+        features = F.normalize(features, dim=1)
         cosines = features.transpose(1, 2) @ features
         return torch.sigmoid(sharpness * (cosines - cosines.mean((1, 2), keepdim=True)))
