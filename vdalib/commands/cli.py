@@ -72,6 +72,10 @@ def evaluate(given: Namespace) -> None:
 
 
 def prepare(given: Namespace) -> None:
+    names, given.overrides = _parted(given.overrides)
+    if len(names) != 1:
+        raise ValueError(f"prepare: expected the name of one preset, such as voc12, got {' '.join(names) or 'none'}")
+    given.preset = names[0]
     config, _ = _config(given, {"data.labels": given.labels} if given.labels else {})
     from vdalib.data import prepare
 
@@ -140,8 +144,7 @@ def presets(given: Namespace) -> None:
 def settings(given: Namespace) -> None:
     from vdalib.commands.listing import setting_lines
 
-    prefixes = [word for word in given.overrides if "=" not in word]
-    given.overrides = [word for word in given.overrides if "=" in word]
+    prefixes, given.overrides = _parted(given.overrides)
     print("\n".join(setting_lines(_config(given)[0], prefixes)))
 
 
@@ -190,8 +193,6 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     data.add_argument("--root", "--data", help="root of the data set, for presets that need one")
     settings_of = argparse.ArgumentParser(add_help=False)
     settings_of.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="a setting, for example schedule.batch_size=8")
-    named_preset = argparse.ArgumentParser(add_help=False)
-    named_preset.add_argument("preset")
     chosen_preset = argparse.ArgumentParser(add_help=False)
     chosen_preset.add_argument("--preset", default="partworld", help="name of a preset or path of a YAML file")
     training = argparse.ArgumentParser(add_help=False, parents=[data, chosen_preset])
@@ -255,10 +256,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     command = add(
         prepare,
-        parents=[data, named_preset, settings_of],
+        parents=[data],
         stopped=goes_on,
         help="verify or download a data set and write its image-level label files",
     )
+    command.add_argument("overrides", nargs="+", metavar="PRESET", help="its name, and settings KEY=VALUE")
     command.add_argument("--labels", help="folder for the label files and masks (default the root)")
     command.add_argument("--no-download", action="store_true", help="only verify; list what is missing")
 
@@ -285,6 +287,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     command.set_defaults(root=None)
     command.add_argument("overrides", nargs="*", metavar="PREFIX", help="such as schedule, or options method=toco")
     return parser, commands.choices
+
+
+def _parted(words: list[str]) -> tuple[list[str], list[str]]:
+    """Names and settings, which stand among each other."""
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
 
 
 def _run_dir(given: Namespace) -> Path:
