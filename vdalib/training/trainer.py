@@ -139,7 +139,7 @@ class Trainer:
             self.accelerator.backward(loss)
         with record_function("optimiser"):
             self.optimizer.step()
-        terms |= self.method.after_step(seen, step)
+        terms |= {"loss": loss, **self.method.after_step(seen, step)}
         return {name: value.detach() for name, value in terms.items()}
 
     def _log(
@@ -169,9 +169,8 @@ class Trainer:
         with open(self.run_dir / "metrics.jsonl", "a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         bar.set_description(self.method.stages[rows[-1]["stage"]], refresh=False)
-        hidden = ("step", "stage", "predicted", "learning_rate", "time")
-        shown = {k: f"{v:.3f}" for k, v in rows[-1].items() if k not in hidden}
-        bar.set_postfix(shown | {"images/s": f"{images_per_second:.1f}"}, refresh=False)
+        shown = {"loss": f"{rows[-1]['loss']:.3f}", "images/s": f"{images_per_second:.1f}"}
+        bar.set_postfix(shown | {name: f"{value:.1f}" for name, value in measures.items()}, refresh=False)
 
     # the run directory
 
