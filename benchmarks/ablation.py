@@ -40,7 +40,7 @@ ROWS: dict[str, dict] = {
     "alpha 0.6": {"assembly.density": "static", "assembly.static_density": 0.6},
     "alpha 1": {"assembly.density": "static", "assembly.static_density": 1.0},
     "alpha literal": {"assembly.density": "literal"},
-    "responses literal": {"assembly.response": "literal"},
+    "responses per dimension": {"assembly.response": "per_dimension"},
     "M = 3": {"mixture.attributes": 3},
     "M = 5": {"mixture.attributes": 5},
     "M = 10": {"mixture.attributes": 10},
