@@ -67,10 +67,10 @@ def test_killed_it_goes_on_by_the_same_command_to_the_weights_of_a_run_that_neve
 def test_evaluation_and_browser_ask_its_own_queries(whole):
     assert {"seed_miou", "miou"} <= evaluate_run(whole, multi_scale_crf=False).keys()
     run = Run.load(whole)
-    run.method.segmenter.decoder.classify.bias.data[0] -= 10  # no background: every class has a prototype
     browser = Browser(run, gallery=4)
-    seen = browser.evidence(0)
     k = browser.classes(0)[0]
+    run.method.segmenter.decoder.classify.bias.data[1 + k] += 100  # predicted everywhere, so that it has a prototype
+    seen = browser.evidence(0)
     centres, text = F.normalize(run.method.memory.sums[k], dim=-1), run.labeller.class_text[k]
     prototype = seen.found.prototypes[0, k]
     assert seen.found.reliable[0, k]
