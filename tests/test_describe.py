@@ -6,8 +6,9 @@ import pytest
 
 from vdalib.config import Config, preset_names
 from vdalib.config.describe import Setting, described, field_comments
+from vdalib.config.methods import BUILT_IN
 from vdalib.config.schema import Section
-from vdalib.config.settings import preset_comment
+from vdalib.config.sources import preset_comment
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,20 @@ def test_comments_beside_and_above_a_field_are_its_meaning():
     ]
 
 
-@pytest.mark.parametrize("setting", [*described(Config())], ids=lambda setting: setting.name)
-def test_every_setting_says_what_it_is(setting):
-    assert len(setting.meaning) > 3 and "\n" not in setting.meaning
+@pytest.mark.parametrize("method", BUILT_IN)
+def test_every_setting_says_what_it_is(method):
+    for setting in described(Config.from_dict({"method": method})):
+        assert len(setting.meaning) > 1 and "\n" not in setting.meaning, setting.name
+
+
+def test_comments_of_inherited_fields_are_found_and_replaced():
+    @dataclass(frozen=True)
+    class FurtherConfig(InnerConfig):
+        text: str = "more"  # another word
+
+    assert field_comments(FurtherConfig) == {"width": "px", "text": "another word"}
 
 
 def test_every_preset_says_what_it_is_for():
     for name in preset_names():
-        assert preset_comment(name).endswith((".", "DIR", "coco", "VOC2012"))
+        assert len(preset_comment(name).split()) > 5 and not preset_comment(name).startswith("base:")

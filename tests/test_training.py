@@ -87,7 +87,7 @@ def test_text_queries_alone_train_no_inn(tmp_path):
 
 
 def test_each_stage_has_its_own_losses(reference):
-    common = {"step", "stage", "learning_rate", "segmentation", "affinity", "reliable", "predicted"}
+    common = {"step", "stage", "learning_rate", "loss", "segmentation", "affinity", "reliable", "predicted"}
     inter = common | {"inter", "discriminative"}
     allowed = [[common], [common, inter], [common | {"contrastive"}, inter | {"contrastive", "intra"}]]
     for stage, kinds in enumerate(allowed):

@@ -11,7 +11,7 @@ from tqdm.std import tqdm as Bar
 
 STATUS_FILE = "VDALIB_STATUS_FILE"  # the environment variable by which `vdalib run` asks a notebook's kernel to write here
 LOG_EVERY = 60.0  # seconds between lines where the output is no terminal
-_FORMAT = "{desc}: {n_fmt}/{total_fmt} {unit}s{postfix}, {remaining} left"
+_FORMAT = "{desc}: {n_fmt}/{total_fmt} {unit}s, {remaining} left{postfix}"
 
 
 class _Lines(Bar):

@@ -13,6 +13,8 @@ from vdalib import __version__
 from vdalib.commands.errors import plain_errors
 from vdalib.config.schema import did_you_mean
 
+EXPORTS = ("coco", "yolo", "cvat", "labelstudio", "voc", "fiftyone", "onnx")
+
 
 def run(given: Namespace) -> None:
     from vdalib.commands.run import run
@@ -70,6 +72,10 @@ def evaluate(given: Namespace) -> None:
 
 
 def prepare(given: Namespace) -> None:
+    names, given.overrides = _parted(given.overrides)
+    if len(names) != 1:
+        raise ValueError(f"prepare: expected the name of one preset, such as voc12, got {' '.join(names) or 'none'}")
+    given.preset = names[0]
     config, _ = _config(given, {"data.labels": given.labels} if given.labels else {})
     from vdalib.data import prepare
 
@@ -138,8 +144,7 @@ def presets(given: Namespace) -> None:
 def settings(given: Namespace) -> None:
     from vdalib.commands.listing import setting_lines
 
-    prefixes = [word for word in given.overrides if "=" not in word]
-    given.overrides = [word for word in given.overrides if "=" in word]
+    prefixes, given.overrides = _parted(given.overrides)
     print("\n".join(setting_lines(_config(given)[0], prefixes)))
 
 
@@ -188,8 +193,6 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     data.add_argument("--root", "--data", help="root of the data set, for presets that need one")
     settings_of = argparse.ArgumentParser(add_help=False)
     settings_of.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="a setting, for example schedule.batch_size=8")
-    named_preset = argparse.ArgumentParser(add_help=False)
-    named_preset.add_argument("preset")
     chosen_preset = argparse.ArgumentParser(add_help=False)
     chosen_preset.add_argument("--preset", default="partworld", help="name of a preset or path of a YAML file")
     training = argparse.ArgumentParser(add_help=False, parents=[data, chosen_preset])
@@ -227,7 +230,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     command = add(export, help="write a run's masks for an annotation tool, or its network as ONNX")
     command.add_argument("run", type=Path, metavar="RUN", help="directory of a trained run, such as runs/folder")
-    command.add_argument("--format", required=True, help="coco, yolo, cvat, labelstudio, voc, fiftyone or onnx")
+    command.add_argument("--format", required=True, choices=EXPORTS, help="%(choices)s", metavar="FORMAT")
     command.add_argument("--out", type=Path, help="a new folder (default RUN/export/FORMAT)")
     command.add_argument("--masks", type=Path, help="the --out of `segment` (default RUN, or else RUN/segmented)")
     command.add_argument("--images", type=Path, help="folder of the pictures, to copy them beside their annotations")
@@ -253,10 +256,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     command = add(
         prepare,
-        parents=[data, named_preset, settings_of],
+        parents=[data],
         stopped=goes_on,
         help="verify or download a data set and write its image-level label files",
     )
+    command.add_argument("overrides", nargs="+", metavar="PRESET", help="its name, and settings KEY=VALUE")
     command.add_argument("--labels", help="folder for the label files and masks (default the root)")
     command.add_argument("--no-download", action="store_true", help="only verify; list what is missing")
 
@@ -283,6 +287,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     command.set_defaults(root=None)
     command.add_argument("overrides", nargs="*", metavar="PREFIX", help="such as schedule, or options method=toco")
     return parser, commands.choices
+
+
+def _parted(words: list[str]) -> tuple[list[str], list[str]]:
+    """Names and settings, which stand among each other."""
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
 
 
 def _run_dir(given: Namespace) -> Path:

@@ -26,7 +26,7 @@ class Estimate:
         parts = [f"{steps} steps {name} at {seconds:.2f} s" for name, steps, seconds in self.stages if steps]
         parts += [f"evaluation {_minutes(self.evaluation)}"] * (self.evaluation > 0)
         total = sum(steps * seconds for _, steps, seconds in self.stages) + self.evaluation
-        return f"about {_minutes(total)} on this machine ({', '.join(parts) or 'all is there'})"
+        return f"about {_minutes(total)} on this machine, and minutes more for figures ({', '.join(parts) or 'all is there'})"
 
 
 def estimate(config: Config, run_dir: Path) -> Estimate:

@@ -20,7 +20,6 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from tqdm.auto import tqdm
 
 from vdalib.config import Config
 from vdalib.data import class_names
@@ -28,6 +27,7 @@ from vdalib.data.images import SUFFIXES, read_image, save_mask
 from vdalib.explore.plots import class_colour
 from vdalib.inference import Predictor
 from vdalib.io import atomic_path
+from vdalib.progress import progress_bar
 
 # Larger images are predicted at about MAX_SIZE x MAX_SIZE px, or MAX_GRID x MAX_GRID patches where a run sees images at
 # their own size (inference.size null), and their masks enlarged: memory must not grow with the camera [R] ours.
@@ -133,7 +133,7 @@ def segment(
     config = Config.of_run(run_dir)
     write_class_files(out, class_names(config.data), config)
     predictor = Predictor.from_run(run_dir, "cuda" if torch.cuda.is_available() else "cpu") if waiting else None
-    for name in tqdm(waiting, desc="segment", unit="image", disable=not progress or not waiting):
+    for name in progress_bar(waiting, desc="segment", unit="image", disable=not progress or not waiting):
         with _told(outcome, name, images[name]):
             image = read_image(images[name], upright=True)
             label_map, confidence = predict(predictor, image, multi_scale, crf)

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from vdalib.data import build_dataset
 from vdalib.data.images import save_mask
 from vdalib.inference import Predictor
+from vdalib.progress import progress_bar
 
 # comp5 is for methods that have seen nothing but VOC's own trainval; CLIP has, and train_aug is SBD's.
 COMPETITION = "comp6"
@@ -33,7 +33,7 @@ def submit(run_dir: str | Path, split: str = "test", root: str | Path | None = N
     dataset = build_dataset(replace(data, root=str(root)) if root else data, split)
     folder = run_dir / "results" / "VOC2012" / "Segmentation" / f"{COMPETITION}_{split}_cls"
     trained = (run_dir / "segmenter.safetensors").stat().st_mtime
-    for i, name in enumerate(tqdm(dataset.names, desc=split, unit="image")):
+    for i, name in enumerate(progress_bar(dataset.names, desc=split, unit="image")):
         path = folder / f"{name}.png"
         if not path.exists() or path.stat().st_mtime < trained:
             save_mask(path, predictor.predict(dataset[i].image))

@@ -46,9 +46,14 @@ def described(section: Section, prefix: str = "") -> Iterator[Setting]:
         yield Setting(prefix + item.name, plain(value), plain(default), meaning, _tags(meaning) or shared)
 
 
-@cache
 def field_comments(section: type) -> dict[str, str]:
-    """{field: the comment on its line, after any whole lines of comment right above it}."""
+    """{field: the comment on its line, after any whole lines of comment right above it}, inherited fields included."""
+    lineage = [kind for kind in reversed(section.__mro__) if issubclass(kind, Section)]
+    return {name: comment for kind in lineage for name, comment in _own_comments(kind).items()}
+
+
+@cache
+def _own_comments(section: type) -> dict[str, str]:
     source = inspect.cleandoc("\n" + inspect.getsource(section))
     beside, above = {}, {}  # line number -> text
     for token in tokenize.generate_tokens(io.StringIO(source).readline):

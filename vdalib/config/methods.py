@@ -27,18 +27,18 @@ class TokenOptions(Section):
     """What ToCo and SeCo both set; sizes are those of the published crop of 448 px, steps those of VOC."""
 
     head_lr_factor: Positive = 10.0  # all that is new to the backbone learns so much faster than schedule.learning_rate
-    cam_scales: tuple[Positive, ...] = (1.0, 0.5, 1.5)
+    cam_scales: tuple[Positive, ...] = (1.0, 0.5, 1.5)  # times the crop, of the CAMs that are put together
     high: Share = 0.7  # CAM value above which a pixel is the class
     low: Share = 0.25  # CAM value up to which it is background
     box_units: Literal["token", "pixel"] = "token"  # of the box in the token labels; "pixel" is a slip as published
     blur: tuple[Positive, Positive] = (0.1, 2.0)  # px, deviation
     par_scale: Positive = 0.5  # PAR's size, times the crop
-    par_dilations: tuple[Count, ...] = (1, 2, 4, 8, 12, 24)
+    par_dilations: tuple[Count, ...] = (1, 2, 4, 8, 12, 24)  # px, of PAR's neighbourhoods
     contrast_from: Steps = 0  # first step with patch token contrast (ToCo: and class token contrast)
     segmentation_from: Steps = 2001  # first step with the decoder's losses
     final_labels_from: Steps = 0  # first step whose pixel labels come from the final CAM, before from the auxiliary one
-    patch_contrast_weight: NonNegative = 0.2
-    energy_weight: NonNegative = 0.05
+    patch_contrast_weight: NonNegative = 0.2  # of patch token contrast
+    energy_weight: NonNegative = 0.05  # of the regularisation by colour
 
     def _check(self) -> None:
         if self.low > self.high:
@@ -53,37 +53,37 @@ class TokenOptions(Section):
 class TocoOptions(TokenOptions):
     """ToCo's published settings for VOC."""
 
-    class_contrast_weight: NonNegative = 0.5
-    segmentation_weight: NonNegative = 0.1
+    class_contrast_weight: NonNegative = 0.5  # of class token contrast
+    segmentation_weight: NonNegative = 0.1  # of the decoder's cross entropy
     local_crops: Count = 8  # per image
     local_size: Count = 96  # px
     temperature: Positive = 0.5  # of class token contrast
     extra_zero_positive: bool = True  # its slip, published on
     projection: tuple[Count, Count, Count] = (2048, 256, 1024)  # hidden, bottleneck, out; temperature wants out = 4 x bottleneck
-    decoder_width: Count = 512
-    decoder_dilation: Count = 5
+    decoder_width: Count = 512  # channels
+    decoder_dilation: Count = 5  # patches
 
 
 @dataclass(frozen=True)
 class SecoOptions(TokenOptions):
     """SeCo's published settings for VOC, its slips mended; `as_published` brings back those that its loss levels depend on."""
 
-    cam_scales: tuple[Positive, ...] = (1.0, 0.5, 0.75, 1.5)
-    patch_contrast_weight: NonNegative = 0.3
+    cam_scales: tuple[Positive, ...] = (1.0, 0.5, 0.75, 1.5)  # times the crop, of the CAMs that are put together
+    patch_contrast_weight: NonNegative = 0.3  # of patch token contrast
     prototype_weight: NonNegative = 0.5  # L_lig
     reservoir_weight: NonNegative = 0.5  # L_lil
-    segmentation_weight: NonNegative = 0.12
+    segmentation_weight: NonNegative = 0.12  # of the decoder's cross entropy
     patches: Count = 10  # per image
     patch_size: Count = 64  # px
     prototypes_from: Steps = 600  # first step that updates prototypes
     knowledge_from: Steps = 1001  # first step with L_lig and L_lil
     tags_from: Steps = 10_000  # first step whose tags come from the final CAM, before from the auxiliary one
-    prototype_momentum: Share = 0.9
+    prototype_momentum: Share = 0.9  # share of a prototype that an update keeps
     prototype_images: Steps = 0  # pictures that a prototype has seen before it counts [R]
     teacher_momentum: Share = 0.999  # of encoder and projection
     reservoir: Count = 4608  # keys
     projection: Count = 2048  # hidden width
-    decoder_dilations: tuple[Count, ...] = (6, 12, 18, 24)
+    decoder_dilations: tuple[Count, ...] = (6, 12, 18, 24)  # patches
     single_class: Literal["label", "cam"] = "label"  # who says that uncertain places are the one class; "cam" is as published
     global_keys: Literal["momentum", "student"] = "momentum"  # whose class tokens make the whole views' keys; published: student
     background_attracts: bool = True  # background is a tag of L_lil as classes are

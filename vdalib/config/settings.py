@@ -91,16 +91,15 @@ class ClipConfig(Section):
     position_resize: Literal["bicubic", "bilinear"] = "bicubic"  # to another grid: bicubic is open_clip's [R], bilinear [P]
     templates: tuple[str, ...] = ("a clean origami {}.",)  # prompts of a class, {} for its name [N]
     background_prompts: tuple[str, ...] = ("sky", "water", "grass", "road", "room", "sand")  # words, in the templates
-    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words for its prompts [R]
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class -> further words, whose prompts are averaged [R]
     prompt_words: dict[str, str] = field(default_factory=dict)  # class -> what stands for its name in its one prompt [P]
     sentences: str | None = None  # a CSV file of sentences about the classes, or "builtin"; None = the prompts alone
     attributes: Count = 112  # k-means centres of the sentences [P]
     attribute_share: Annotated[float, Range(above=0, at_most=1)] = 0.9  # of the attributes, those most like a class [P]
-    enrichment_weight: NonNegative = 1.0
+    enrichment_weight: NonNegative = 1.0  # of the sentences' attributes beside the prompts [P]
     enrichment_temperature: Positive = 1.0  # of the softmax over attributes; 1 is [P], less is more selective [R]
-    sentence_template: str = (
-        "{name_prompt} {sentence}"  # what is embedded; name_prompt is the first template with the class's name
-    )
+    # what is embedded of a sentence; name_prompt is the first template with the class's name
+    sentence_template: str = "{name_prompt} {sentence}"
 
     def words(self, class_names: Sequence[str]) -> list[tuple[str, ...]]:
         """What each class is called in its prompts: its name in separate words, or its prompt words, and its synonyms.
@@ -262,10 +261,10 @@ class InferenceConfig(Section):
 
     size: Size | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
     square: bool = False  # to size x size whatever the aspect, as in ToCo and SeCo [P]
-    scales: tuple[Scale, ...] = (0.7, 1.0, 1.2, 1.5)  # whose logits are averaged [P]
-    flip: bool = True  # average mirrored images, too [A]
+    scales: tuple[Scale, ...] = (0.7, 1.0, 1.2, 1.5)  # of the views that are put together [P]
+    flip: bool = True  # mirrored views, too [A]
     over_mirrors: Literal["mean", "sum", "max"] = "mean"  # of the logits; a sum sharpens what DenseCRF is given
-    over_scales: Literal["mean", "sum", "max"] = "mean"
+    over_scales: Literal["mean", "sum", "max"] = "mean"  # likewise, of the scales
     crf_iterations: Steps = 10  # of mean field, DenseCRF [P]
     crf_pos_sigma: Positive = 1.0  # px, of the smoothness kernel [P]
     crf_pos_weight: NonNegative = 3.0  # of the smoothness kernel [P]

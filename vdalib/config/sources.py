@@ -56,6 +56,6 @@ def read_settings(source: str | Path) -> dict[str, Any]:
         raise ValueError(f"{source}: expected settings such as `schedule: {{batch_size: 8}}`, found {shown(values)}")
     base = values.pop("base", None)
     if base is not None and base not in preset_names():
-        raise ValueError(f"{source}: base: unknown preset {shown(base)} (known: {', '.join(preset_names())})")
+        raise ValueError(f"{source}: base: unknown preset {shown(base)} ({did_you_mean(str(base), preset_names())})")
     values = with_absolute(values, PATHS, Path(source).absolute().parent)
     return merged(read_settings(base) if base else {}, {"preset": name} | values)

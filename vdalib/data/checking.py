@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from vdalib.config.reading import as_list
 from vdalib.data.images import read_image
+from vdalib.progress import progress_bar
 
 _SHOWN = 10  # of the bad ones in an error
 
@@ -24,7 +23,7 @@ def check_images(paths: Iterable[Path], on_bad_image: str = "error", progress: b
     paths = list(paths)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock
         faults = pool.map(_fault, paths)
-        bar = tqdm(faults, total=len(paths), desc="checking images", unit="image", disable=not (progress and paths))
+        bar = progress_bar(faults, total=len(paths), desc="checking images", unit="image", disable=not (progress and paths))
         bad = {path: fault for fault, path in zip(bar, paths) if fault}  # the bar first, so that it comes to its end
     if bad and on_bad_image == "error":
         some = [*bad.values()][:_SHOWN] + ["..."] * (len(bad) > _SHOWN)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed
-from tqdm.auto import tqdm
 
 from vdalib.config import DataConfig
 from vdalib.config.reading import one_line, shown
@@ -19,6 +18,7 @@ from vdalib.data.coco import COCO_CLASSES, mask_file
 from vdalib.data.coco_masks import INDEX, label_mask
 from vdalib.data.images import image_size, save_mask
 from vdalib.data.labels import write_labels
+from vdalib.progress import progress_bar
 
 # The checksums are not COCO's own word: they are the ETags of its server, as many projects have them.
 ANNOTATIONS = Archive(
@@ -164,7 +164,7 @@ def prepare_masks(
         if path.stem not in skipped and not path.exists():
             todo.append((instances.path, root / split / image["file_name"], path, image, instances.annotations[image["id"]]))
     outcomes = Parallel(jobs, return_as="generator")(delayed(_attempt)(*item) for item in todo)
-    bar = tqdm(outcomes, total=len(todo), desc=f"masks of {split}", unit="image", disable=not todo)
+    bar = progress_bar(outcomes, total=len(todo), desc=f"masks of {split}", unit="image", disable=not todo)
     errors = [error for error in bar if error]
     if errors:
         raise errors[0]

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.io import loadmat
 from torchvision.datasets import SBDataset
 from torchvision.datasets.voc import DATASET_YEAR_DICT
-from tqdm.auto import tqdm
 
 from vdalib.config import DataConfig
 from vdalib.config.reading import one_line
@@ -20,6 +19,7 @@ from vdalib.data.images import VOID, save_mask
 from vdalib.data.labels import write_labels
 from vdalib.data.voc import AUGMENTED_MASKS, OWN_MASKS, VOC_CLASSES, find_labels, read_split, split_file
 from vdalib.io import atomic_path
+from vdalib.progress import progress_bar
 
 VOC = Archive(DATASET_YEAR_DICT["2012"]["url"], DATASET_YEAR_DICT["2012"]["md5"], "2.0 GB")
 SBD = Archive(SBDataset.url, SBDataset.md5, "1.4 GB")
@@ -76,7 +76,7 @@ def convert_sbd(archive: Path, folder: Path) -> None:
     partial = folder / f".{AUGMENTED_MASKS}.partial"
     partial.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive) as members:
-        for member in tqdm(members, desc="SBD masks", unit="file"):
+        for member in progress_bar(members, desc="SBD masks", unit="file"):
             path = PurePosixPath(member.name)
             png = f"{path.stem}.png"
             if (path.parent.name, path.suffix) != ("cls", ".mat"):

@@ -24,8 +24,8 @@ MEASURES = {
     "pseudo_label_miou": "train, pseudo label",
     "train_miou": "train, prediction",
 }
-# Every row of metrics.jsonl has these; what else it has are loss terms and counts by the names that the method gives them, and in
-# rows of `schedule.validate_every` the measures of val.
+# Every row of metrics.jsonl has these, and `loss`, the weighted sum that trains the model; what else it has are loss terms and
+# counts by the names that the method gives them, and in rows of `schedule.validate_every` the measures of val.
 LOGGED = {
     "step": "number of the step, from 0",
     "stage": "number of the method's stage, from 0",

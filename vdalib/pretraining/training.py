@@ -25,12 +25,12 @@ from open_clip.model import CLIP
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
 
 from vdalib.clip.dense import dense_forward
 from vdalib.clip.text import ReducedTokenizer, reduced_vocabulary
 from vdalib.data.partworld import COLOURS, PARTS, SCENES, TEMPLATES, PartWorld
 from vdalib.io import atomic_path
+from vdalib.progress import progress_bar
 
 KIND_WEIGHTS = (1.0, 0.5, 0.5, 0.25)  # of classes, coloured classes, parts of classes, scenes
 PATCH = 8
@@ -110,7 +110,7 @@ def render_pool(config: PretrainConfig, statements: Statements, workers: int = 2
     """All training images, (n, 3, 96, 96) uint8, and their statements' truth, (n, S) bool."""
     world = PartWorld("clip", seed=config.seed, size=config.images)
     loader = DataLoader(_Rendered(world, statements), batch_size=250, num_workers=workers)
-    images, truth = zip(*tqdm(loader, desc="rendering", unit="batch"))
+    images, truth = zip(*progress_bar(loader, desc="rendering", unit="batch"))
     return torch.cat(images), torch.cat(truth)
 
 
@@ -186,7 +186,7 @@ def train_teacher(teacher: Teacher, clip, tokenizer, batches, statements: Statem
     optimizers.append(torch.optim.AdamW([*teacher.parameters(), *loose], lr=config.teacher_lr, weight_decay=0.01))
     schedules = _schedule(optimizers, config.teacher_steps, warmup=50)
     generator = torch.Generator().manual_seed(config.seed)
-    for step, (images, truth) in zip(bar := tqdm(range(config.teacher_steps), desc="teacher", mininterval=10), batches):
+    for step, (images, truth) in zip(bar := progress_bar(range(config.teacher_steps), desc="teacher"), batches):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             text = clip.encode_text(tokenizer(statements.phrased(generator)), normalize=True).float()
             places = teacher(images.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2)
@@ -231,7 +231,7 @@ def train_student(clip, teacher, tokenizer, batches, statements, config, log, sa
     mean, std = (torch.tensor(values)[:, None, None] for values in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
     generator = torch.Generator().manual_seed(config.seed + 1)
     steps = range(config.crop_steps + config.student_steps)
-    for step, (images, truth) in zip(bar := tqdm(steps, desc="student", mininterval=10), batches):
+    for step, (images, truth) in zip(bar := progress_bar(steps, desc="student"), batches):
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             places = teacher(images.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)  # (B, h, w, D)
         if step < config.crop_steps:
