@@ -72,6 +72,6 @@ def test_others_are_refused_by_name_with_the_cure(name, reason, monkeypatch, cap
 
 def test_a_crop_that_is_not_whole_patches_is_refused_before_training(small, tmp_path):
     small("ViT-L-14")
-    cure = r"data.crop: 320 px are not whole patches of 14 px \(ViT-L-14\); choose 308 or 322"
+    cure = r"data.crop: 320 px are not whole patches of 14 px; choose 308 or 322"
     with pytest.raises(ValueError, match=cure):
         start(tmp_path, {"clip.model": "ViT-L-14", "clip.pretrained": None, "data.crop": 320})

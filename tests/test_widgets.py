@@ -174,7 +174,7 @@ def test_errors_are_shown_and_raised(widget, monkeypatch):
 
 
 def test_a_run_without_mixture_offers_text_only(reference, tmp_path):
-    shutil.copytree(reference, tmp_path / "run", ignore=shutil.ignore_patterns("mixture*", "checkpoints"))
+    shutil.copytree(reference, tmp_path / "run", ignore=shutil.ignore_patterns("memory*", "checkpoints"))
     widget = AttributeBrowser(tmp_path / "run", gallery=4)
     assert widget.query.options == (TEXT,) and widget.adaptive.disabled
     assert widget.components.options == ()

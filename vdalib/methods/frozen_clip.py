@@ -75,7 +75,8 @@ class ClipEvidence(Evidence):
     @torch.no_grad()
     def seeds_of(self, queries: Tensor) -> Tensor:
         """Seeds of any queries (B, K, D)."""
-        return self.method.activation(self, queries)
+        with record_function("cam and affinity"):
+            return self.method.activation(self, queries)
 
     def pseudo_label_of(self, queries: Tensor) -> Tensor:
         """Pseudo labels (B, H, W) of any queries (B, K, D)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import warnings
 from contextlib import AbstractContextManager
@@ -30,12 +29,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 def accelerator_for(precision: str, tracker: str | None = None, folder: str | Path | None = None) -> Accelerator:
     """An Accelerator of this precision, whatever other ones in this Python process have.
 
-    tracker: "tensorboard", "wandb" or "mlflow", which logs into `folder`. Raises ValueError where its package is missing.
+    tracker: "tensorboard" (into `folder`), "wandb" or "mlflow" (where they are set to). Raises ValueError where its package is
+    missing.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState, SharedDict
+    from accelerate.tracking import get_available_trackers
 
-    if tracker and importlib.util.find_spec(tracker) is None:
+    if tracker and tracker not in map(str, get_available_trackers()):
         raise ValueError(f"tracker: {tracker} is not installed; `pip install {tracker}`, or tracker=null for metrics.jsonl alone")
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         AcceleratorState._shared_state = SharedDict()  # those that exist keep theirs; Accelerator() refuses a second precision

@@ -72,8 +72,7 @@ class Trainer:
         KeyboardInterrupt; where there are several processes it only stops.
         """
         schedule, total = self.config.schedule, self.config.schedule.total_steps
-        with self._alone_in_run_dir(), deferred_interrupt(self.accelerator.num_processes == 1) as interrupted:
-            self._enter_run_dir()
+        with self._in_run_dir(), self._tracked(), deferred_interrupt(self.accelerator.num_processes == 1) as interrupted:
             batches = training_batches(
                 self.dataset,
                 self.config,
@@ -112,8 +111,6 @@ class Trainer:
                 if self.step == stop:
                     break
             bar.close()
-            if self.step == total and self.config.tracker:
-                self.accelerator.end_training()
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step on a batch of `training_batches`; returns what is logged, still on the device."""
@@ -161,9 +158,8 @@ class Trainer:
             rows.append({"step": step, "stage": self.method.stage(step), **{k: round(v, 6) for k, v in values.items()}})
             rows[-1] |= {"learning_rate": float(f"{rate:.6g}"), "time": round(time.time(), 3)}
         rows[-1] |= {name: round(value, 4) for name, value in measures.items()}
-        if self.config.tracker:
-            for row in rows:
-                self.accelerator.log(row, step=row["step"])
+        for row in rows:
+            self.accelerator.log(row, step=row["step"])
         if not self.accelerator.is_main_process:
             return
         with open(self.run_dir / "metrics.jsonl", "a") as file:
@@ -229,9 +225,10 @@ class Trainer:
         return [self.optimizer, *self.method.optimizers]
 
     @contextmanager
-    def _alone_in_run_dir(self) -> Iterator[None]:
-        """No other training writes into the run directory meanwhile; a dead process holds no lock."""
+    def _in_run_dir(self) -> Iterator[None]:
+        """In the run directory, where no other training writes meanwhile; a dead process holds no lock."""
         if not self.accelerator.is_main_process:
+            self._enter_run_dir()
             yield
             return
         self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -245,6 +242,7 @@ class Trainer:
             ) from None
         try:
             owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            self._enter_run_dir()
             yield
         finally:
             owner.unlink(missing_ok=True)
@@ -269,8 +267,19 @@ class Trainer:
         elif not weights.exists() or _step_of(weights) != self.step:  # killed between checkpoint and weights
             self.save_weights()
         self._forget_metrics_after(self.step)
+
+    @contextmanager
+    def _tracked(self) -> Iterator[None]:
+        """The tracker, if there is one, is open meanwhile; TensorBoard, too, forgets the steps after the checkpoint."""
         if self.config.tracker:
-            self.accelerator.init_trackers("vdalib", self.config.to_dict() if self.config.tracker != "tensorboard" else None)
+            told = None if self.config.tracker == "tensorboard" else self.config.to_dict()  # which takes flat settings only
+            self.accelerator.init_trackers("vdalib", told, {"tensorboard": {"purge_step": self.step}})
+        try:
+            yield
+        finally:
+            for tracker in self.accelerator.trackers:  # end_training would end the processes, too
+                tracker.finish()
+            self.accelerator.trackers.clear()
 
     def _require_same_config(self) -> None:
         path = self.run_dir / "config.yaml"
