@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from small_runs import QUICK, assert_same_run, rows, run, start
 
-from vdalib.commands.estimate import Estimate, estimate
+from vdalib.commands.estimate import Estimate, _timed
 from vdalib.commands.notebooks import execute
 from vdalib.config import Config
 from vdalib.evaluation.measuring import evaluate_run
@@ -48,7 +48,7 @@ def test_control_c_ends_the_step_saves_and_the_run_that_goes_on_equals_one_that_
     trainer.train_step = interrupted
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(
-        KeyboardInterrupt, match="after step 5 of 9, saved in .*step_0000005; the same command goes on from there"
+        KeyboardInterrupt, match="after step 5 of 9, saved in .*step_0000005; the same command goes on"
     ):
         trainer.fit()
     assert "stopping after this step; Ctrl+C again stops at once" in capsys.readouterr().err
@@ -88,12 +88,12 @@ def test_every_row_has_the_rate_the_time_and_the_loss_that_trains(reference):
 
 def test_an_estimate_counts_what_is_left_of_every_stage(tmp_path):
     small = Config.from_preset("partworld-smoke", QUICK)
-    fresh = estimate(small, tmp_path)
+    fresh = _timed(small, tmp_path)
     assert [(name, steps) for name, steps, _ in fresh.stages] == [("segmenter", 3), ("inter-class", 3), ("intra-class", 3)]
     assert all(0 < seconds < 60 for _, _, seconds in fresh.stages) and fresh.evaluation > 0
     assert not list(tmp_path.iterdir())
     run(tmp_path, until=4)
-    assert [(name, steps) for name, steps, _ in estimate(small, tmp_path).stages] == [("inter-class", 2), ("intra-class", 3)]
+    assert [(name, steps) for name, steps, _ in _timed(small, tmp_path).stages] == [("inter-class", 2), ("intra-class", 3)]
 
 
 def test_an_estimate_adds_up():
