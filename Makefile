@@ -11,21 +11,23 @@ export MALLOC_MMAP_MAX_ ?= 0
 export MALLOC_TRIM_THRESHOLD_ ?= 100000000000
 export MALLOC_TOP_PAD_ ?= 268435456
 
-VENV := .venv
+VENV ?= .venv
 BIN  := $(VENV)/bin
 
-.PHONY: run notebooks lab test clip benchmark clean
+.PHONY: run notebooks lab test lint clip benchmark clean
 
 $(VENV)/installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit("error: %s is Python %d.%d, the workbook needs 3.10 or newer: make run PYTHON=python3.12" % (sys.executable, sys.version_info[0], sys.version_info[1]) if sys.version_info < (3, 10) else 0)'
+	@echo "installing torch, JupyterLab and the rest into $(VENV): several GB on Linux, some minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@
 
 run: $(VENV)/installed
-	$(BIN)/python -m vdalib run --preset $(PRESET) --run-dir "$(RUN)" $(if $(DATA),--data "$(DATA)") $(SET)
+	$(BIN)/vdalib run --preset $(PRESET) --run-dir "$(RUN)" $(if $(DATA),--data "$(DATA)") $(SET)
 
 notebooks: $(VENV)/installed
-	$(BIN)/python -m vdalib notebooks
+	$(BIN)/vdalib notebooks
 
 lab: $(VENV)/installed
 	$(BIN)/jupyter lab notebooks
@@ -33,8 +35,12 @@ lab: $(VENV)/installed
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+lint: $(VENV)/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
 clip: $(VENV)/installed
-	$(BIN)/python -m vdalib pretrain-clip
+	$(BIN)/vdalib pretrain-clip
 
 benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/step.py --preset $(PRESET) $(if $(DATA),data.root=$(DATA))

@@ -1,6 +1,7 @@
 """Trainings of a second, for the tests that compare runs. They want the fixture `random_clip`."""
 
 import json
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -61,3 +62,13 @@ def assert_same_run(run_dir, other):
     for name in ("segmenter", "memory"):
         assert same(weights(run_dir, name), weights(other, name)), name
     assert rows(run_dir) == rows(other)
+
+
+class Poison:
+    """Unpickled, it makes a file: a harmless stand-in for code of somebody else's."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_runs import Poison
 
 open_clip = pytest.importorskip("open_clip")
 from open_clip.model import CLIP  # noqa: E402
@@ -238,10 +239,13 @@ def test_weights_come_from_a_file_with_the_mean_of_openai(tiny, tmp_path, suffix
     assert loaded.mean == open_clip.OPENAI_DATASET_MEAN and loaded.std == open_clip.OPENAI_DATASET_STD
 
 
-def test_a_torch_file_that_holds_code_is_refused(tiny, tmp_path):
-    torch.save({"state_dict": SimpleNamespace(payload=1)}, tmp_path / "evil.pt")
+def test_a_torch_file_that_holds_code_is_refused_and_the_code_is_not_run(tiny, tmp_path):
+    torch.save({"state_dict": Poison(tmp_path / "run")}, tmp_path / "evil.pt")
     with pytest.raises(ValueError, match="evil.pt: cannot be read as weights of this model"):
         loading.load_clip(tiny, str(tmp_path / "evil.pt"))
+    assert not (tmp_path / "run").exists()
+    torch.load(tmp_path / "evil.pt", weights_only=False)
+    assert (tmp_path / "run").exists(), "else the poison is none"
 
 
 def test_weights_of_another_architecture_are_refused(tiny, tmp_path):

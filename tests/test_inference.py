@@ -1,4 +1,3 @@
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +9,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vdalib import inference
-from vdalib.config import Config, InferenceConfig
+from vdalib.config import Config
 from vdalib.data.images import read_mask
-from vdalib.inference import Predictor, dense_crf, multi_scale_logits, save_mask
+from vdalib.inference import Predictor, multi_scale_logits, save_mask
 
 
 class Linear(nn.Module):
@@ -150,37 +149,6 @@ def test_images_of_another_kind_are_refused():
     for wrong in (torch.zeros(3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)):
         with pytest.raises(ValueError, match=r"image: found torch.* expected RGB as uint8 \(3, H, W\)"):
             predictor().predict(wrong)
-
-
-def test_crf_follows_the_edges_of_the_image():
-    pytest.importorskip("pydensecrf")
-    image = torch.full((3, 24, 24), 20, dtype=torch.uint8)
-    image[:, :, 12:] = 220
-    probabilities = torch.full((2, 24, 24), 0.3)
-    probabilities[1, :, 14:] = probabilities[0, :, :14] = 0.7  # the boundary is two pixels off
-    refined = dense_crf(image, probabilities, InferenceConfig())
-    assert refined.shape == (2, 24, 24)
-    torch.testing.assert_close(refined.sum(0), torch.ones(24, 24))
-    truth = (torch.arange(24) >= 12).long().expand(24, 24)
-    assert (probabilities.argmax(0) != truth).sum() == 48
-    assert (refined.argmax(0) != truth).sum() == 0
-
-
-def test_crf_without_steps_or_without_weights_changes_nothing():
-    pytest.importorskip("pydensecrf")
-    image = torch.zeros(3, 6, 5, dtype=torch.uint8)
-    probabilities = torch.rand(3, 6, 5, generator=torch.Generator().manual_seed(0)).softmax(0)
-    for settings in (
-        InferenceConfig(crf_iterations=0),
-        InferenceConfig(crf_pos_weight=0, crf_bilateral_weight=0),
-    ):
-        torch.testing.assert_close(dense_crf(image, probabilities, settings), probabilities, atol=1e-5, rtol=0)
-
-
-def test_missing_crf_library_names_the_cure(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
-    with pytest.raises(ImportError, match="pip install pydensecrf2.*crf=False"):
-        dense_crf(torch.zeros(3, 4, 4, dtype=torch.uint8), torch.ones(2, 4, 4) / 2, InferenceConfig())
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path):

@@ -90,6 +90,7 @@ def assert_repeats_under_nbval(executed):
     assert again.returncode == 0, f"{executed}: {again.stdout[-3000:]}"
 
 
+@pytest.mark.slow
 @every_notebook
 def test_notebook_runs_headless_from_another_folder_and_again_with_the_same_outputs(path, run_dir, monkeypatch):
     assert path.stem in PARAMETERS, f"{path.name}: give it smoke parameters in this file"

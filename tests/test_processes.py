@@ -18,6 +18,7 @@ from vdalib.training.devices import accelerator_for
 from vdalib.training.trainer import Trainer
 
 TESTS = Path(__file__).parent
+pytestmark = pytest.mark.slow
 CHANGES = ["data.val_size=7", "mixture.patch_attributes=2", "assembly.reliable_threshold=0.3"]
 
 

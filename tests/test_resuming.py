@@ -1,9 +1,17 @@
 """Runs can be repeated, stopped, killed and resumed, and end in the same weights bit for bit."""
 
+import hashlib
+import json
+import pickle
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from small_runs import ONE_OF_EACH, assert_same_run, copy_of, rows, run, same, start, weights
+from small_runs import ONE_OF_EACH, Poison, assert_same_run, copy_of, rows, run, same, start, weights
 
 from vdalib.training import checkpoints, trainer
 
@@ -61,6 +69,32 @@ def test_another_configuration_in_the_same_directory_is_refused(tmp_path):
     run(tmp_path, until=2)
     with pytest.raises(ValueError, match="config.yaml: schedule.total_steps is 9 there, found 12; use another run directory"):
         start(tmp_path, {"schedule.total_steps": 12})
+
+
+@pytest.mark.filterwarnings("ignore")  # those of the checkpoints that are passed over
+def test_no_file_that_resuming_reads_can_carry_code(tmp_path):
+    """Pickles under every name that a run has and that accelerate would read, with the manifest of a forger."""
+    run(tmp_path / "clean", until=4)
+    step = checkpoints.folder(tmp_path / "clean", 4)
+    names = [str(file.relative_to(tmp_path / "clean")) for file in (tmp_path / "clean").rglob("[!.]*") if file.is_file()]
+    assert {"config.yaml", "metrics.jsonl", "checkpoints/step_0000004/optimizer_1.safetensors"} <= set(names)
+    foreign = ("optimizer.bin", "scheduler.bin", "random_states_0.pkl", "custom_checkpoint_0.pkl", "pytorch_model.bin")
+    for name in names + [str(step.relative_to(tmp_path / "clean") / other) for other in foreign]:
+        run_dir, mark = tmp_path / "poisoned", tmp_path / "mark"
+        shutil.rmtree(run_dir, ignore_errors=True)
+        shutil.copytree(tmp_path / "clean", run_dir)
+        content = pickle.dumps(Poison(mark))  # read by pickle and by torch.load alike
+        (run_dir / name).write_bytes(content)
+        if name.endswith(".safetensors") and "step_" in name:
+            manifest = checkpoints.folder(run_dir, 4) / checkpoints.MANIFEST
+            facts = json.loads(manifest.read_text())
+            facts["files"][Path(name).name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            manifest.write_text(json.dumps(facts))
+        with suppress(ValueError, SafetensorError):
+            start(run_dir)
+        assert not mark.exists(), name
+    pickle.loads(content)
+    assert mark.exists(), "else the poison is none"
 
 
 @pytest.mark.parametrize("failing", ["model", "memory", "optimizer_1", "manifest", "segmenter"])

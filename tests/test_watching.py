@@ -47,9 +47,7 @@ def test_control_c_ends_the_step_saves_and_the_run_that_goes_on_equals_one_that_
 
     trainer.train_step = interrupted
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(
-        KeyboardInterrupt, match="after step 5 of 9, saved in .*step_0000005; the same command goes on"
-    ):
+    with pytest.raises(KeyboardInterrupt, match="after step 5 of 9, saved in .*step_0000005; the same command goes on"):
         trainer.fit()
     assert "stopping after this step; Ctrl+C again stops at once" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from vdalib.clip import FrozenCLIP
-from vdalib.config import Config, InferenceConfig, method_class
+from vdalib.config import Config, method_class
 from vdalib.data import class_names
 from vdalib.data.images import save_mask
+from vdalib.segmentation.crf import dense_crf
 from vdalib.training.devices import autocast
 
 __all__ = ["Predictor", "at_scale", "dense_crf", "load_weights", "multi_scale_logits", "save_mask"]
@@ -61,31 +62,6 @@ def multi_scale_logits(
             logits = logits / 2 if over_mirrors == "mean" else logits
         total = logits if total is None else _fused(total, logits, over_scales)
     return total / len(scales) if over_scales == "mean" else total
-
-
-def dense_crf(image: Tensor, probabilities: Tensor, settings: InferenceConfig) -> Tensor:
-    """Probabilities (K+1, H, W) after mean-field steps of DenseCRF (Kraehenbuehl and Koltun 2011), on CPU.
-
-    image: uint8 (3, H, W). Raises ImportError with the cure where pydensecrf is missing.
-    """
-    try:
-        from pydensecrf.densecrf import DenseCRF2D
-        from pydensecrf.utils import unary_from_softmax
-    except ImportError as error:
-        raise ImportError("DenseCRF needs `pip install pydensecrf2`; or predict with crf=False") from error
-
-    num_classes, height, width = probabilities.shape
-    crf = DenseCRF2D(width, height, num_classes)
-    crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities.float().cpu().numpy())))
-    crf.addPairwiseGaussian(sxy=settings.crf_pos_sigma, compat=settings.crf_pos_weight)
-    crf.addPairwiseBilateral(
-        sxy=settings.crf_bilateral_sigma_xy,
-        srgb=settings.crf_bilateral_sigma_rgb,
-        rgbim=np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()),
-        compat=settings.crf_bilateral_weight,
-    )
-    refined = np.array(crf.inference(settings.crf_iterations), np.float32)
-    return torch.from_numpy(refined).view(num_classes, height, width)
 
 
 class Predictor:

@@ -1,4 +1,4 @@
-"""Files that are either complete or not there."""
+"""Files that are either complete or not there, and where the workbook's own are."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.partial")  # machine, process, its file
 _FOR_EVER = 86_400  # s after which a temporary file of another machine is taken for left over
 _CURES = {errno.ENAMETOOLONG: "shorten its name"}
+
+_INSTALLED = Path(__file__).parent / "workbook"
+# The folder that has notebooks/, data/partworld/ and benchmarks/: a checkout, or a part of the installed package.
+WORKBOOK = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1]
+# Where the notebooks put runs unless they are told.
+RUNS = Path("runs").absolute() if WORKBOOK == _INSTALLED else WORKBOOK / "runs"
 
 
 @contextmanager

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import vdalib
 from vdalib.clip.dense import require_supported
 from vdalib.clip.text import ReducedTokenizer, render_prompts
 from vdalib.config import Config
 from vdalib.data import class_names
+from vdalib.io import WORKBOOK
 
-SMALL_CLIP = Path(vdalib.__file__).parents[1] / "data" / "partworld"
+SMALL_CLIP = WORKBOOK / "data" / "partworld"
 
 
 @dataclass
@@ -75,7 +75,7 @@ def load_small_clip(folder: Path, pretrained: str | None = "partworld") -> Loade
             raise FileNotFoundError(
                 f"{file}: missing file of the small CLIP (clip.model 'partworld', "
                 f"clip.pretrained '{pretrained}'); restore it from the repository, "
-                "install vdalib with `pip install -e .`, or make it again by `python -m vdalib pretrain-clip`"
+                "install vdalib again, or make it again by `python -m vdalib pretrain-clip`"
             )
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
     from open_clip.factory import load_checkpoint

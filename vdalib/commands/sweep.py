@@ -14,11 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from vdalib.commands import notebooks as headless
 from vdalib.config import Config
-from vdalib.config.schema import Section, Steps, did_you_mean
+from vdalib.config.reading import read_yaml, shown
+from vdalib.config.schema import Section, Seed, did_you_mean
 from vdalib.io import atomic_path, write_json
 
 FINISHED = "finished.json"
@@ -61,7 +60,7 @@ class Sweep(Section):
 
     notebook: Path
     parameters: dict[str, Any] = field(default_factory=dict)
-    seeds: tuple[Steps, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     out: Path = Path("runs/sweep")
     backend: Literal["loky", "threading", "dask", "ray"] = "loky"
     backend_options: dict[str, Any] = field(default_factory=dict)
@@ -75,12 +74,9 @@ class Sweep(Section):
         FileNotFoundError for a missing file or notebook; all of that before anything starts.
         """
         path = Path(path)
-        try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        given = read_yaml(path)
         if not isinstance(given, dict) or not isinstance(given.get("notebook"), str):
-            raise ValueError(f"{path}: expected keys, among them `notebook: 05_evaluation`, found {given!r}")
+            raise ValueError(f"{path}: expected keys, among them `notebook: 05_evaluation`, found {shown(given)}")
         known = [part.name for part in fields(cls)]
         for name in given:
             if name not in known:

@@ -1,2 +1,2 @@
 """From queries to masks: CAMs and their refinement (`cam`, `par`), pseudo labels (`labelling`), the segmenter that learns them
-(`segmenter`) and its losses (`losses`)."""
+(`segmenter`), its losses (`losses`) and what refines its masks at inference (`crf`)."""

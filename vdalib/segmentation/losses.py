@@ -120,12 +120,14 @@ def _gaussian_sums(features: Tensor, values: Tensor, rows_at_once: int) -> Tenso
     """sum_v exp(-|f_u - f_v|^2 / 2) values_v for features (n, d) and values (n, M) -> (n, M)."""
     with torch.autocast(features.device.type, enabled=False):
         features = features - features.mean(0)  # smaller numbers round less
-        halved = features.square().sum(1) / 2
-        sums = [
-            torch.addmm(-halved, rows, features.T).sub_(half[:, None]).exp_() @ values
-            for rows, half in zip(features.split(rows_at_once), halved.split(rows_at_once))
-        ]
-        return torch.cat(sums) if sums else torch.zeros_like(values)
+        offset = -features.square().sum(1) / 2
+        weights = features.new_empty(min(rows_at_once, len(features)), len(features))  # one for all: new ones tear the heap
+        result = torch.empty_like(values)
+        for start in range(0, len(features), rows_at_once):
+            rows = slice(start, start + rows_at_once)
+            block = torch.addmm(offset, features[rows], features.T, out=weights[: len(features[rows])])
+            torch.mm(block.add_(offset[rows, None]).exp_(), values, out=result[rows])
+        return result
 
 
 def _precise(values: Tensor) -> Tensor:

@@ -200,7 +200,8 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the last intact checkpoint, if there is one; the number of processes may be another."""
-        last = gather_object([max(checkpoints.steps(self.run_dir), default=None)])
+        self._newest = max(checkpoints.steps(self.run_dir), default=None)
+        last = gather_object([self._newest])
         if len({*last}) > 1:
             seen = ", ".join("none" if step is None else str(step) for step in last)
             raise ValueError(f"{self.run_dir}: processes see different checkpoints (steps {seen}); put it on a shared disk")
@@ -251,7 +252,7 @@ class Trainer:
 
     def _enter_run_dir(self) -> None:
         """Begin, or find everything as the checkpoint left it; what was written after it goes."""
-        if max(checkpoints.steps(self.run_dir), default=0) > self.step:  # another process went on meanwhile
+        if max(checkpoints.steps(self.run_dir), default=0) > (self._newest or self.step):  # another process went on meanwhile
             self.resume()
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
@@ -280,7 +281,7 @@ class Trainer:
     def _forget_metrics_after(self, step: int) -> None:
         path = self.run_dir / "metrics.jsonl"
         if path.exists():
-            kept = path.read_text().splitlines()[:step]  # one row a step; the last one may be cut short
+            kept = [line for line in path.read_text(errors="replace").splitlines() if _row_step(line) < step]
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(line + "\n" for line in kept))
 
@@ -292,3 +293,11 @@ def _step_of(weights: Path) -> int | None:
             return int((file.metadata() or {})["step"])
     except (SafetensorError, KeyError):
         return None
+
+
+def _row_step(line: str) -> float:
+    """The step of a row of metrics.jsonl; infinity for one that was cut short."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

@@ -1,0 +1,159 @@
+"""Table 1 on PartWorld: every method on the same images, crops, number of images seen and inference, over several seeds.
+
+    python benchmarks/methods.py [--methods vda excel] [--seeds 0 1 2 3 4] [--preset partworld]
+
+Each training has a process of its own, one after another, the methods in turn, so that a drifting machine is fair to all of them.
+Finished ones are kept in `benchmarks/methods.json` and not repeated; delete the file to start again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import vdalib
+from vdalib.config import Config, preset_names
+from vdalib.config.methods import BUILT_IN
+from vdalib.explore.plots import markdown_table, mean_and_error
+from vdalib.io import write_json
+
+RESULTS = Path(__file__).with_suffix(".json")
+MEASURES = {"seed_miou": "seeds", "miou": "val", "miou_ms_crf": "val, multi-scale + CRF"}
+REFERENCE = "vda"
+
+
+def config_of(method: str, preset: str, changes: Mapping[str, Any] | None = None) -> Config:
+    """A method at the scale of a preset: its own METHOD, METHOD-smoke or METHOD-voc12 where there is one, else the preset itself.
+
+    >>> config_of("weclip", "voc12").preset, config_of("excel", "partworld").preset, config_of("text", "partworld").preset
+    ('weclip-voc12', 'excel', 'partworld')
+    """
+    own = "-".join(filter(None, (method, preset.removeprefix("partworld").lstrip("-"))))
+    if own in preset_names():
+        return Config.from_preset(own, changes)
+    return Config.from_preset(preset, {"method": method, **(changes or {})})
+
+
+def require_fair(configs: Sequence[Config]) -> None:
+    """ValueError unless all see the same data, as much of it, and are asked in the same way."""
+    first = configs[0]
+    for config in configs[1:]:
+        for name in ("data", "inference", "schedule.total_steps", "schedule.batch_size"):
+            section, _, key = name.partition(".")
+            found, expected = (getattr(one, section) for one in (config, first))
+            if key:
+                found, expected = getattr(found, key), getattr(expected, key)
+            if found != expected:
+                raise ValueError(f"{config.preset}: {name}: found {found}, expected {expected} as in {first.preset}")
+
+
+def alone(function: Callable, *arguments: Any) -> Any:
+    """What a call returns that has a process for itself, whose peak memory is then the call's."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def code_version() -> str:
+    """The package's version and, in a repository, its commit, "+" where the package was changed since."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
+
+    changed = "+" if git("status", "--porcelain", "--", "../vdalib") else ""
+    return f"{vdalib.__version__} {git('rev-parse', '--short', 'HEAD')}{changed}".strip()
+
+
+def train_and_measure(method: str, preset: str, seed: int, precision: str, threads: int) -> dict[str, Any]:
+    """One training and its numbers: seconds of `fit`, peak memory of the process so far in GiB, mIoU in percent."""
+    import torch
+
+    from vdalib.evaluation import profiling
+    from vdalib.evaluation.measuring import evaluate_run
+    from vdalib.training.trainer import Trainer
+
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(config_of(method, preset, {"seed": seed, "precision": precision}), folder)
+        start = time.perf_counter()
+        trainer.fit()
+        cost = {"seconds": time.perf_counter() - start, "peak_gib": profiling.peak_memory_gib()}
+        quality = evaluate_run(folder, device=trainer.device)
+    return cost | {name: quality[name] for name in MEASURES}
+
+
+def markdown(runs: Sequence[Mapping[str, Any]], reference: str = REFERENCE) -> str:
+    """Means over seeds +- standard errors; differences and ratios to the reference method are paired by seed."""
+    by_method = {name: {run["seed"]: run for run in runs if run["method"] == name} for name in BUILT_IN}
+    rows = []
+    for name, found in by_method.items():
+        if not found:
+            continue
+        pairs = [(run, by_method[reference][seed]) for seed, run in found.items() if seed in by_method[reference]]
+        differences = [run["miou_ms_crf"] - other["miou_ms_crf"] for run, other in pairs]
+        ratios = [[run[cost] / other[cost] for run, other in pairs] for cost in ("seconds", "peak_gib")]
+        rows.append(
+            [
+                f"{name} ({len(found)})",
+                *(mean_and_error([run[measure] for run in found.values()]) for measure in MEASURES),
+                mean_and_error(differences) if differences and name != reference else "",
+                mean_and_error([run["seconds"] for run in found.values()]),
+                *(f"{sum(values) / len(values):.2f}" if values else "" for values in ratios),
+            ]
+        )
+    columns = [f"difference to {reference}", "seconds", f"time to {reference}'s", f"memory to {reference}'s"]
+    return markdown_table(["method (seeds)", *MEASURES.values(), *columns], rows)
+
+
+def caption(methods: Sequence[str], preset: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    """What the table's methods have different from the preset, and by which code it was made."""
+    base = Config.from_preset(preset)
+    lines = []
+    for name in methods:
+        changes = [line for line in base.differences(config_of(name, preset)) if not line.startswith(("method ", "preset "))]
+        lines.append(f"{name}: {'; '.join(changes) or 'none'}")
+    versions, where = ({run[key] for run in runs} for key in ("version", "precision"))
+    made = f"vdalib {', '.join(sorted(versions))}, precision {', '.join(sorted(where))}, preset {preset}"
+    return "\n".join(
+        [f"mIoU in percent. {made}. Settings that differ from the preset's, as the methods' sources scale them:", *lines]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=list(BUILT_IN), choices=list(BUILT_IN))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--preset", default="partworld")
+    parser.add_argument("--precision", default="bf16", choices=("no", "bf16"))
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    given = parser.parse_args(arguments)
+    require_fair([config_of(method, given.preset) for method in given.methods])
+    done = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else []
+    keys = ("method", "seed", "preset", "precision")
+    have = {tuple(run[key] for key in keys) for run in done}
+    for seed in given.seeds:
+        for method in given.methods:
+            about = dict(zip(keys, (method, seed, given.preset, given.precision)))
+            if tuple(about.values()) in have:
+                continue
+            version = code_version()
+            numbers = alone(train_and_measure, method, given.preset, seed, given.precision, given.threads)
+            done.append({**about, "threads": given.threads, "version": version, **numbers})
+            write_json(given.results, done)
+            print(f"{method:<12} seed {seed}: " + ", ".join(f"{name} {value:.2f}" for name, value in numbers.items()), flush=True)
+    shown = [run for run in done if (run["preset"], run["precision"]) == (given.preset, given.precision)]
+    print(markdown(shown))
+    print(caption([name for name in BUILT_IN if any(run["method"] == name for run in shown)], given.preset, shown))
+
+
+if __name__ == "__main__":
+    main()
