@@ -431,7 +431,7 @@ def test_one_command_makes_masks_and_report_of_a_folder(tmp_path, monkeypatch, c
     words = [f"{name}={json.dumps(value)}" for name, value in SMOKE.items()]
     cli.main(["run", "--preset", "folder", "--data", "pics", "--run-dir", "run", *words])
     printed = capsys.readouterr().out
-    assert "4 images (cat " in printed and "report.html " in printed and "05_evaluation" not in printed
+    assert "4 images (cat " in printed and "  report.html " in printed and "05_evaluation" not in printed
     assert len(list((tmp_path / "run" / "masks").iterdir())) == len(list((tmp_path / "run" / "overlays").iterdir())) == 4
     assert (tmp_path / "run" / "report.html").exists() and not (tmp_path / "run" / "05_evaluation.ipynb").exists()
     assert {path.name for path in (tmp_path / "pics").iterdir()} == {"images", "tags.csv"}

@@ -194,6 +194,7 @@ def cluster(tmp_path):
         one.close()
 
 
+@pytest.mark.slow
 def test_dask_workers_elsewhere_leave_their_runs_where_the_sweep_was_started(notebook, cluster, tmp_path, monkeypatch):
     address, here = cluster(2), tmp_path / "here"
     here.mkdir()

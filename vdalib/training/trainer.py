@@ -164,7 +164,7 @@ class Trainer:
             return
         with open(self.run_dir / "metrics.jsonl", "a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-        bar.set_description(self.method.stages[rows[-1]["stage"]], refresh=False)
+        bar.set_description_str(self.method.stages[rows[-1]["stage"]], refresh=False)
         shown = {"loss": f"{rows[-1]['loss']:.3f}", "images/s": f"{images_per_second:.1f}"}
         bar.set_postfix(shown | {name: f"{value:.1f}" for name, value in measures.items()}, refresh=False)
 
