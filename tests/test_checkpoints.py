@@ -139,7 +139,7 @@ def test_the_first_loss_that_is_not_finite_stops_the_run_and_the_last_checkpoint
         return (terms | {"affinity": terms["affinity"] * float("nan")} if step.number == 5 else terms), seen
 
     trainer.method.loss_terms = overflowing
-    with pytest.raises(ValueError, match=r"step 5: affinity is not finite \(nan\); lower schedule.learning_rate"):
+    with pytest.raises(ValueError, match=r"step 5: affinity, loss is not finite \(nan\); lower schedule.learning_rate"):
         trainer.fit()
     assert checkpoints.steps(stopped) == [2, 3, 4] and len(rows(stopped)) <= 5
     assert all(value.isfinite().all() for value in load_file(checkpoints.folder(stopped, 4) / "model.safetensors").values())

@@ -49,7 +49,7 @@ def references(tmp_path_factory, random_clip):
 
 def test_losses_begin_with_their_stages(references):
     image = {"classification", "auxiliary"}
-    always = image | {"step", "stage", "token_cosine", "learning_rate"}
+    always = image | {"step", "stage", "loss", "token_cosine", "learning_rate"}
     contrast, masks = {"patch_contrast", "class_contrast"}, {"segmentation", "energy"}
     expected = [always] * 2 + [always | contrast] * 2 + [always | contrast | masks] * 5
     assert [row.keys() for row in rows(references["toco"])] == expected
