@@ -197,7 +197,7 @@ def _checked_embedding(embedding: Tensor, batch: int, grid: tuple[int, int]) -> 
 def _embed_patches(visual: nn.Module, images: Tensor, grid: tuple[int, int], position_resize: str) -> Tensor:
     """Tokens before the first block, (B, 1+N, C); patch dropout is left out, since every patch is wanted."""
     patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, N, C)
-    cls = visual.class_embedding.expand(len(images), 1, -1)
+    cls = visual.class_embedding.expand(images.shape[0], 1, -1)
     position = position_embedding(visual.positional_embedding, tuple(visual.grid_size), grid, position_resize)
     return visual.ln_pre(torch.cat([cls, patches], dim=1) + position)
 

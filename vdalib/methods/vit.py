@@ -116,7 +116,7 @@ class VisionTransformer(nn.Module):
     def forward(self, images: Tensor) -> Tokens:
         patches = self.embed((images - self.mean) / self.std)  # (B, C, h, w)
         grid = patches.shape[2:]
-        tokens = torch.cat([self.cls.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)  # (B, 1+N, C)
+        tokens = torch.cat([self.cls.expand(images.shape[0], -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)  # (B, 1+N, C)
         tokens = self.pre(tokens + self._position(grid))
         for number, block in enumerate(self.blocks):
             tokens = block(tokens)

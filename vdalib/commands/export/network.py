@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from vdalib.commands.export import example
 from vdalib.inference import Predictor
 
 
@@ -26,21 +26,22 @@ def export_network(run_dir: str | Path, folder: Path) -> None:
     except ImportError as error:
         raise ImportError(f"--format onnx needs {error.name}: pip install 'vda-workbook[export]'") from error
     predictor = Predictor.from_run(run_dir)
-    patch, size = predictor.network.patch_size, predictor.config.inference.size
-    batch, rows, columns = (torch.export.Dim(name, min=1, max=4096) for name in ("batch", "rows", "columns"))
-    sides = {0: batch, 2: patch * rows, 3: patch * columns}
-    images = torch.rand(2, 3, 4 * patch, 5 * patch)  # any: all three differ, so that none is taken for another
+    settings = predictor.config.inference
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
-        program = torch.onnx.export(
-            predictor.network.requires_grad_(False),
-            (images,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes={"images": sides},
-        )
-    model = program.model_proto
-    facts = {"classes": json.dumps(["background", *predictor.class_names]), "patch_size": str(patch), "size": json.dumps(size)}
-    onnx.helper.set_model_props(model, facts)
+        program = torch.onnx.export(traced(predictor.network), input_names=["images"], output_names=["logits"], dynamo=True)
+    facts = {"classes": ["background", *predictor.class_names], "patch_size": predictor.network.patch_size}
+    facts |= {"size": settings.size, "square": settings.square}
+    model = program.model_proto  # made anew each time it is asked for
+    onnx.helper.set_model_props(model, {name: json.dumps(fact) for name, fact in facts.items()})
     onnx.save(model, folder / "model.onnx")
-    shutil.copyfile(example.__file__, folder / "segment.py")
+    shutil.copyfile(Path(__file__).with_name("example.py"), folder / "segment.py")
+
+
+def traced(network: nn.Module) -> torch.export.ExportedProgram:
+    """The graph of a network, images (B, 3, H, W) to logits, with B, H and W free; H and W are whole patches."""
+    patch = network.patch_size
+    batch, rows, columns = (torch.export.Dim(name, min=1, max=4096) for name in ("batch", "rows", "columns"))
+    images = torch.rand(2, 3, 4 * patch, 5 * patch)  # any: all three differ, so that none is taken for another
+    return torch.export.export(
+        network.eval().requires_grad_(False), (images,), dynamic_shapes=({0: batch, 2: patch * rows, 3: patch * columns},)
+    )
