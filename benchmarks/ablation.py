@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py [--preset partworld] [--seeds 0 1 2] [--jobs 2]
 
-Finished runs are kept in `benchmarks/ablation.json` and not repeated; delete the file to start again.
+Finished runs are kept in `benchmarks/ablation.json` with the version of the code and not repeated; the table is of this version.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import joblib
 
+from vdalib import __version__
 from vdalib.config import Config
 from vdalib.explore.plots import markdown_table, mean_and_error
 from vdalib.io import write_json
@@ -40,10 +41,17 @@ ROWS: dict[str, dict] = {
     "alpha 0.6": {"assembly.density": "static", "assembly.static_density": 0.6},
     "alpha 1": {"assembly.density": "static", "assembly.static_density": 1.0},
     "alpha literal": {"assembly.density": "literal"},
-    "responses literal": {"assembly.response": "literal"},
+    "responses divided by D": {"assembly.response": "per_dimension"},
     "M = 3": {"mixture.attributes": 3},
     "M = 5": {"mixture.attributes": 5},
     "M = 10": {"mixture.attributes": 10},
+    "M = 15": {"mixture.attributes": 15},
+    "class mean, no INN": {"method": "class_mean"},
+    "nearest of 8 class means, no INN": {"method": "class_mean", "options.centres": 8},
+    "ActNorm alone": {"flow.coupling": "none"},
+    "without L_dis": {"mixture.discriminative_weight": 0.0},
+    "attributes start at k-means": {"mixture.start": "kmeans"},
+    "15 replayed updates after each": {"mixture.replay": 15},
     "with the random walk": {"refine.random_walk": True},
     "one attention for all heads": {"clip.share_heads": True},
 }
@@ -61,7 +69,8 @@ def train_and_measure(
     config = Config.from_preset(preset, {**changes, "seed": seed, "precision": precision})
     with tempfile.TemporaryDirectory() as folder:
         Trainer(config, folder).fit()
-        return {"row": name, "seed": seed, "preset": preset, "precision": precision, **measure(folder)}
+        settings = {"version": __version__, "seed": seed, "preset": preset, "precision": precision}
+        return {"row": name, **settings, **measure(folder)}
 
 
 def quality(run_dir: str) -> dict:
@@ -92,7 +101,7 @@ def main(
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     done = json.loads(results.read_text()) if results.exists() else []
-    have = {(run["row"], run["seed"], run["preset"]) for run in done}
+    have = {(run["row"], run["seed"], run["preset"]) for run in done if run["version"] == __version__}
     wanted = [(given.preset, row, seed) for seed in given.seeds for row in given.rows if (row, seed, given.preset) not in have]
     threads = max(joblib.cpu_count() // given.jobs, 1)
     runs = joblib.Parallel(n_jobs=given.jobs, return_as="generator_unordered")(
@@ -103,7 +112,7 @@ def main(
         write_json(results, done)
         measures = ", ".join(f"{name} {value:.1f}" for name, value in run.items() if isinstance(value, float))
         print(f"{run['row']:<30} seed {run['seed']}: {measures}", flush=True)
-    print(table(done))
+    print(table([run for run in done if run["version"] == __version__]))
 
 
 if __name__ == "__main__":

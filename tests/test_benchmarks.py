@@ -9,7 +9,6 @@ import pytest
 from vdalib.config import Config
 from vdalib.config.methods import BUILT_IN
 
-
 STEPS = {"segmenter_steps": 0, "inter_steps": 0, "total_steps": 3}
 
 

@@ -7,10 +7,11 @@
 """
 
 from .captions import SCENE_PHRASES, TEMPLATES, captions
+from .factors import Factors, Layout, ObjectFactors, Role
 from .objects import CLASSES, PARTS
 from .palette import COLOURS
 from .scenes import CO_OCCURRENCE, SCENES
-from .world import SPLITS, Factors, Layout, ObjectFactors, PartWorld, Rendered, Role
+from .world import SPLITS, PartWorld, Rendered
 
 __all__ = [
     "CLASSES",

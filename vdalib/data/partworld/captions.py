@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .dice import Dice
-
-if TYPE_CHECKING:
-    from .world import Factors, ObjectFactors
+from .factors import Factors, ObjectFactors
 
 # As in CLIP's own templates the article is always "a".
 TEMPLATES: tuple[str, ...] = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 from ..sample import Sample
 from .captions import captions as write_captions
 from .dice import Dice, cos_sin
+from .factors import Factors, Layout, ObjectFactors, Role
 from .objects import CLASSES, KINDS, PART_ID, PARTS
 from .palette import COLOURS
 from .scenes import CO_OCCURRENCE, SCENES, backdrop, background
@@ -26,50 +27,6 @@ MIN_VISIBLE, MIN_AREA, MIN_PART_AREA = 0.45, 60, 8  # share of an object, px of 
 _TRIES, _MAX_OVERLAP = 24, 0.3
 _LAYOUT, _BACKGROUND, _CAPTIONS, _OBJECT = 0, 1, 2, 3  # random streams of an index; object n has _OBJECT + n
 _CLASS_OF_PART = np.array([0, *[CLASSES.index(name) + 1 for name, _ in PARTS]], np.uint8)
-
-
-@dataclass(frozen=True)
-class Role:
-    """An object as cast, before it is drawn; size is its longer side in px."""
-
-    class_name: str
-    main_colour: str
-    second_colour: str
-    size: float
-    pose: str
-    mirrored: bool
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The scene and its cast; the first role is the one that chose the scene."""
-
-    scene: str
-    roles: tuple[Role, ...]
-
-
-@dataclass(frozen=True)
-class ObjectFactors(Role):
-    """An object as drawn.
-
-    part_colours: colour name of each part that was drawn, main part first.
-    parts:        parts of which at least 8 px are visible.
-    bbox:         (left, top, right, bottom) of the visible pixels, right and bottom excluded.
-    visible_area: visible pixels.
-    """
-
-    part_colours: dict[str, str] = field(hash=False)
-    parts: frozenset[str]
-    bbox: tuple[int, int, int, int]
-    visible_area: int
-
-
-@dataclass(frozen=True)
-class Factors:
-    """All that the image was made of; the first object is the one that chose the scene."""
-
-    scene: str
-    objects: tuple[ObjectFactors, ...]
 
 
 @dataclass(frozen=True)
