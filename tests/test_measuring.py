@@ -60,8 +60,8 @@ def one_by_one(run):
 def test_evaluate_run_gives_every_number_in_percent(run_dir, run):
     result = measuring.evaluate_run(run_dir)
     assert set(result) == {"text_seed_miou", "seed_miou", "refined_seed_miou", "miou", "miou_ms", "miou_ms_crf"}
-    assert all(0 <= value <= 100 for value in result.values())  # eight steps may well find no pixel
-    assert all(result[name] > 1 for name in result if "seed" in name)  # no shares
+    assert all(0 <= value < 100 for value in result.values())
+    assert all(0 < result[name] for name in result if "seed" in name)
 
     text = FrozenCLIP.from_config(run.config.clip).text_prototypes(run.class_names)[None]
     curves = {"text_seed_miou": SeedCurve(), "seed_miou": SeedCurve(), "refined_seed_miou": SeedCurve()}
