@@ -4,8 +4,8 @@ import csv
 import errno
 import itertools
 import json
-import re
 import os
+import re
 import shutil
 from html.parser import HTMLParser
 from urllib.parse import unquote
