@@ -47,7 +47,7 @@ def test_the_network_of_a_method_with_a_transformer_of_its_own_is_traced_for_any
     config = Config.from_preset("toco-smoke")
     network = method_class(config.method).build_network(config, class_names(config.data))
     graph = traced(network).module()
-    for shape in ((1, 3, 16, 16), (3, 3, 56, 24), (1, 3, 96, 96)):
+    for shape in ((1, 3, 16, 24), (3, 3, 56, 24), (1, 3, 104, 112)):  # guards of torch, not of ONNX, shut out the native grid
         images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(graph(images), network(images), atol=1e-5, rtol=0)
 
