@@ -6,7 +6,7 @@ A street of rooms, each importing only those below it:
     explore       what a person looks at: plots, the attribute browser
     evaluation    mIoU, seed curves, attribute measures; an opened run; profiling
     inference     multi-scale, flip, DenseCRF: a trained network alone
-    methods       one file a method: vda, text, class_mean, excel, weclip
+    methods       one file a method: vda, text, class_mean, excel, weclip, toco, seco
     training      the trainer, which knows no method
     segmentation  from queries to masks: CAM, affinity, PAR, pseudo label, segmenter
     attributes    the paper's own mathematics: flow, mixture, losses, assembly
