@@ -176,8 +176,11 @@ class Trainer:
         Older checkpoints go, but for the newest `schedule.keep` and the ends of stages.
         """
         self.accelerator.wait_for_everyone()
-        if not self.accelerator.is_main_process:
-            return
+        if self.accelerator.is_main_process:
+            self._write_checkpoint()
+        self.accelerator.wait_for_everyone()  # else another process may open the weights of an earlier step
+
+    def _write_checkpoint(self) -> None:
         parts = {"model": self._bare_model.state_dict(), "memory": self.method.memory.state_dict()}
         if bad := [key for part in parts.values() for key, value in part.items() if not value.isfinite().all()]:
             raise ValueError(f"{self.run_dir}: step {self.step}: weights are not finite ({bad[0]}); no checkpoint is written")
