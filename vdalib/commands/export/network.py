@@ -18,13 +18,15 @@ def export_network(run_dir: str | Path, folder: Path) -> None:
     """Write model.onnx, which names its classes in its metadata, and segment.py, ten lines that segment a file with it.
 
     B, H and W are free; weights and arithmetic are single precision. Raises ImportError with the cure where onnx and
-    onnxscript are missing, and what `Predictor.from_run` raises.
+    onnxscript are missing or torch is too old, and what `Predictor.from_run` raises.
     """
     try:
         import onnx
         import onnxscript  # noqa: F401  torch.onnx needs it
     except ImportError as error:
         raise ImportError(f"--format onnx needs {error.name}: pip install 'vda-workbook[export]'") from error
+    if torch.__version__ < (2, 14):  # 2.6 and 2.8 cannot export sizes that are free; those between are not tried
+        raise ImportError(f"--format onnx needs torch 2.14, found {torch.__version__}: pip install 'vda-workbook[export]'")
     predictor = Predictor.from_run(run_dir)
     settings = predictor.config.inference
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
