@@ -47,7 +47,7 @@ def test_conda_and_pip_install_the_same_packages():
     assert conda == wanted()
 
 
-def test_ci_tests_the_oldest_dependencies_that_are_allowed():
+def test_the_constraints_are_the_oldest_dependencies_that_are_allowed():
     lines = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8").splitlines()
     oldest = dict(line.split("==") for line in lines if not line.startswith("#"))
     lower = {name: bound.removeprefix(">=") for name, bound in wanted().items() if "<" not in bound}
