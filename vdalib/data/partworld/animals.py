@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .dice import cos_sin
 from .shapes import Shape, box, capsule, ellipse, polygon
-from .sketch import Sketch
+
+if TYPE_CHECKING:
+    from .sketch import Sketch
 
 
 def _limb(x: float, y: float, length: float, degrees: float, r0: float, r1: float) -> Shape:

@@ -1,68 +1,90 @@
-"""The ten classes: their parts, which of them may be missing, their poses, and how each is drawn."""
+"""The ten classes and their 36 kinds: their parts, which of them a kind may lack, their poses, and how each is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import animals, things
-from .sketch import Sketch
+
+if TYPE_CHECKING:
+    from .sketch import Sketch
+
+Poses = dict[str, tuple[float, float]]  # name -> range of tilt in degrees, positive raises the front
 
 
 class Kind(NamedTuple):
-    """One class. The first part is the main one; `optional` maps a part to its chance of being absent."""
+    """One kind of a class; `optional` maps a part to its chance of being absent, 1.0 if the kind has none."""
 
-    parts: tuple[str, ...]
-    optional: dict[str, float]
-    poses: dict[str, tuple[float, float]]  # name -> range of tilt in degrees, positive raises the front
+    class_name: str
     draw: Callable[[Sketch], None]
+    optional: dict[str, float]
+    poses: Poses
 
 
-_ROLLING = {"level": (-3.0, 3.0), "uphill": (6.0, 12.0), "downhill": (-12.0, -6.0)}
-_WALKING = {"standing": (-6.0, 6.0), "running": (-10.0, 10.0), "sitting": (-6.0, 6.0)}
+# Main part first; the kinds of a class share its parts.
+CLASS_PARTS: dict[str, tuple[str, ...]] = {
+    "aeroplane": ("body", "wing", "tail", "window", "engine"),
+    "bird": ("body", "head", "beak", "wing", "tail"),
+    "boat": ("hull", "mast", "sail", "cabin", "funnel", "oar"),
+    "bottle": ("body", "neck", "cap", "label", "handle"),
+    "bus": ("body", "window", "wheel", "door", "roof"),
+    "car": ("body", "roof", "window", "wheel", "light"),
+    "cat": ("body", "head", "ear", "leg", "tail"),
+    "dog": ("body", "head", "ear", "leg", "tail"),
+    "horse": ("body", "head", "leg", "mane", "tail"),
+    "person": ("body", "head", "hair", "arm", "leg"),
+}
+
+_FLYING: Poses = {"level": (-4.0, 4.0), "climbing": (7.0, 12.0), "landing": (-12.0, -7.0)}
+_PERCHED: Poses = {"sitting": (-12.0, 12.0), "flying": (-12.0, 12.0)}
+_AFLOAT: Poses = {"level": (-4.0, 4.0), "leaning": (-10.0, -5.0)}
+_UPRIGHT: Poses = {"upright": (-3.0, 3.0), "leaning": (-12.0, -6.0)}
+_ROLLING: Poses = {"level": (-3.0, 3.0), "uphill": (6.0, 12.0), "downhill": (-12.0, -6.0)}
+_WALKING: Poses = {"standing": (-6.0, 6.0), "running": (-10.0, 10.0), "sitting": (-6.0, 6.0)}
+_GRAZING: Poses = {"standing": (-6.0, 6.0), "running": (-10.0, 10.0), "grazing": (-6.0, 6.0)}
+_UPRIGHT_WALK: Poses = {"standing": (-5.0, 5.0), "walking": (-10.0, 10.0), "waving": (-8.0, 8.0)}
 
 KINDS: dict[str, Kind] = {
-    "aeroplane": Kind(
-        ("body", "wing", "tail", "window"),
-        {"window": 0.15},
-        {"level": (-4.0, 4.0), "climbing": (7.0, 12.0), "landing": (-12.0, -7.0)},
-        things.aeroplane,
-    ),
-    "bird": Kind(
-        ("body", "head", "beak", "wing", "tail"),
-        {"tail": 0.2, "wing": 0.15},
-        {"sitting": (-12.0, 12.0), "flying": (-12.0, 12.0)},
-        animals.bird,
-    ),
-    "boat": Kind(
-        ("hull", "mast", "sail", "flag"),
-        {"sail": 0.15, "flag": 0.25},
-        {"level": (-4.0, 4.0), "leaning": (-12.0, -6.0)},
-        things.boat,
-    ),
-    "bottle": Kind(
-        ("body", "neck", "cap", "label"),
-        {"cap": 0.2, "label": 0.25},
-        {"upright": (-3.0, 3.0), "leaning": (-12.0, -6.0)},
-        things.bottle,
-    ),
-    "bus": Kind(("body", "window", "wheel", "door"), {"door": 0.25}, _ROLLING, things.bus),
-    "car": Kind(("body", "roof", "window", "wheel", "light"), {"light": 0.2}, _ROLLING, things.car),
-    "cat": Kind(("body", "head", "ear", "leg", "tail"), {"ear": 0.15, "tail": 0.2}, _WALKING, animals.cat),
-    "dog": Kind(("body", "head", "ear", "leg", "tail"), {"ear": 0.15, "tail": 0.2}, _WALKING, animals.dog),
-    "horse": Kind(
-        ("body", "head", "leg", "mane", "tail"),
-        {"mane": 0.2, "tail": 0.2},
-        {"standing": (-6.0, 6.0), "running": (-10.0, 10.0), "grazing": (-6.0, 6.0)},
-        animals.horse,
-    ),
-    "person": Kind(
-        ("body", "head", "hair", "arm", "leg"),
-        {"hair": 0.2},
-        {"standing": (-5.0, 5.0), "walking": (-10.0, 10.0), "waving": (-8.0, 8.0)},
-        animals.person,
-    ),
+    "airliner": Kind("aeroplane", things.aeroplane, {"window": 0.15, "engine": 0.15}, _FLYING),
+    "biplane": Kind("aeroplane", things.aeroplane, {"window": 0.15}, _FLYING),
+    "fighter": Kind("aeroplane", things.aeroplane, {"window": 0.15, "engine": 0.2}, _FLYING),
+    "glider": Kind("aeroplane", things.aeroplane, {"engine": 1.0}, _FLYING),
+    "crow": Kind("bird", animals.bird, {"tail": 0.15, "wing": 0.1}, _PERCHED),
+    "gull": Kind("bird", animals.bird, {"tail": 0.15, "wing": 0.1}, _PERCHED),
+    "parrot": Kind("bird", animals.bird, {"tail": 0.15, "wing": 0.1}, _PERCHED),
+    "sparrow": Kind("bird", animals.bird, {"tail": 0.15, "wing": 0.1}, _PERCHED),
+    "canoe": Kind("boat", things.boat, {"mast": 1.0, "sail": 1.0, "cabin": 1.0, "funnel": 1.0}, _AFLOAT),
+    "sailboat": Kind("boat", things.boat, {"sail": 0.1, "cabin": 0.5, "funnel": 1.0, "oar": 1.0}, _AFLOAT),
+    "steamer": Kind("boat", things.boat, {"sail": 1.0, "mast": 0.2, "oar": 1.0}, _AFLOAT),
+    "tugboat": Kind("boat", things.boat, {"sail": 1.0, "mast": 0.4, "oar": 1.0}, _AFLOAT),
+    "carafe": Kind("bottle", things.bottle, {"cap": 0.3, "label": 0.5, "handle": 1.0}, _UPRIGHT),
+    "flask": Kind("bottle", things.bottle, {"cap": 0.3, "label": 0.4, "handle": 1.0}, _UPRIGHT),
+    "jug": Kind("bottle", things.bottle, {"cap": 1.0, "label": 0.4}, _UPRIGHT),
+    "vial": Kind("bottle", things.bottle, {"cap": 0.1, "label": 0.2, "handle": 1.0}, _UPRIGHT),
+    "coach": Kind("bus", things.bus, {"door": 0.2, "roof": 0.2}, _ROLLING),
+    "minibus": Kind("bus", things.bus, {"door": 0.2, "roof": 0.2}, _ROLLING),
+    "tram": Kind("bus", things.bus, {"door": 0.2, "roof": 0.1}, _ROLLING),
+    "hatchback": Kind("car", things.car, {"light": 0.2}, _ROLLING),
+    "jeep": Kind("car", things.car, {"light": 0.2, "roof": 0.2}, _ROLLING),
+    "racer": Kind("car", things.car, {"light": 0.2, "roof": 0.1}, _ROLLING),
+    "van": Kind("car", things.car, {"light": 0.2}, _ROLLING),
+    "lynx": Kind("cat", animals.cat, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "siamese": Kind("cat", animals.cat, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "tabby": Kind("cat", animals.cat, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "hound": Kind("dog", animals.dog, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "poodle": Kind("dog", animals.dog, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "terrier": Kind("dog", animals.dog, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "pony": Kind("horse", animals.horse, {"mane": 0.1, "tail": 0.15}, _GRAZING),
+    "stallion": Kind("horse", animals.horse, {"mane": 0.1, "tail": 0.15}, _GRAZING),
+    "zebra": Kind("horse", animals.horse, {"mane": 0.1, "tail": 0.15}, _GRAZING),
+    "boxer": Kind("person", animals.person, {"hair": 0.15}, _UPRIGHT_WALK),
+    "clown": Kind("person", animals.person, {"hair": 0.1}, _UPRIGHT_WALK),
+    "dancer": Kind("person", animals.person, {"hair": 0.15}, _UPRIGHT_WALK),
+    "skater": Kind("person", animals.person, {"hair": 0.15}, _UPRIGHT_WALK),
 }
-CLASSES: tuple[str, ...] = tuple(KINDS)
-PARTS: tuple[tuple[str, str], ...] = tuple((name, part) for name, kind in KINDS.items() for part in kind.parts)
+KIND_NAMES: tuple[str, ...] = tuple(KINDS)
+CLASSES: tuple[str, ...] = tuple(CLASS_PARTS)
+KINDS_OF: dict[str, tuple[str, ...]] = {c: tuple(k for k, kind in KINDS.items() if kind.class_name == c) for c in CLASSES}
+PARTS: tuple[tuple[str, str], ...] = tuple((name, part) for name, parts in CLASS_PARTS.items() for part in parts)
 PART_ID: dict[tuple[str, str], int] = {pair: index + 1 for index, pair in enumerate(PARTS)}

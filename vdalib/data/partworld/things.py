@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .shapes import Shape, box, capsule, ellipse, polygon
-from .sketch import Sketch
+
+if TYPE_CHECKING:
+    from .sketch import Sketch
 
 
 def aeroplane(k: Sketch) -> None:
@@ -23,8 +27,6 @@ def boat(k: Sketch) -> None:
     depth, tall = k.vary(0.13), k.vary(0.62, 0.12)
     left, right = k.vary(0.34), k.vary(0.42, 0.15)
     top = 0.12 - tall
-    if k.has("flag"):
-        k.add("flag", polygon((0.0, top - 0.12), (0.0, top + 0.03), (-0.2, top - 0.04)))
     k.add("mast", box(0, (top - 0.1 + 0.16) / 2, 0.032, (0.26 - top) / 2, 0.02))
     k.add("sail", polygon((0.05, top), (0.05, 0.1), (0.05 + right, 0.1)))
     k.add("sail", polygon((-0.05, top + 0.12), (-0.05, 0.1), (-0.05 - left, 0.1)), shade=0.82)
