@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import animals, things
+from . import animals, birds, pets, things
 
 if TYPE_CHECKING:
     from .sketch import Sketch
@@ -50,10 +50,10 @@ KINDS: dict[str, Kind] = {
     "biplane": Kind("aeroplane", things.aeroplane, {"window": 0.15}, _FLYING),
     "fighter": Kind("aeroplane", things.aeroplane, {"window": 0.15, "engine": 0.2}, _FLYING),
     "glider": Kind("aeroplane", things.aeroplane, {"engine": 1.0}, _FLYING),
-    "crow": Kind("bird", animals.bird, {"tail": 0.15, "wing": 0.1}, _PERCHED),
-    "gull": Kind("bird", animals.bird, {"tail": 0.15, "wing": 0.1}, _PERCHED),
-    "parrot": Kind("bird", animals.bird, {"tail": 0.15, "wing": 0.1}, _PERCHED),
-    "sparrow": Kind("bird", animals.bird, {"tail": 0.15, "wing": 0.1}, _PERCHED),
+    "crow": Kind("bird", birds.crow, {"tail": 0.15, "wing": 0.1}, _PERCHED),
+    "gull": Kind("bird", birds.gull, {"tail": 0.15, "wing": 0.1}, _PERCHED),
+    "parrot": Kind("bird", birds.parrot, {"tail": 0.15, "wing": 0.1}, _PERCHED),
+    "sparrow": Kind("bird", birds.sparrow, {"tail": 0.15, "wing": 0.1}, _PERCHED),
     "canoe": Kind("boat", things.boat, {"mast": 1.0, "sail": 1.0, "cabin": 1.0, "funnel": 1.0}, _AFLOAT),
     "sailboat": Kind("boat", things.boat, {"sail": 0.1, "cabin": 0.5, "funnel": 1.0, "oar": 1.0}, _AFLOAT),
     "steamer": Kind("boat", things.boat, {"sail": 1.0, "mast": 0.2, "oar": 1.0}, _AFLOAT),
@@ -69,12 +69,12 @@ KINDS: dict[str, Kind] = {
     "jeep": Kind("car", things.car, {"light": 0.2, "roof": 0.2}, _ROLLING),
     "racer": Kind("car", things.car, {"light": 0.2, "roof": 0.1}, _ROLLING),
     "van": Kind("car", things.car, {"light": 0.2}, _ROLLING),
-    "lynx": Kind("cat", animals.cat, {"ear": 0.1, "tail": 0.15}, _WALKING),
-    "siamese": Kind("cat", animals.cat, {"ear": 0.1, "tail": 0.15}, _WALKING),
-    "tabby": Kind("cat", animals.cat, {"ear": 0.1, "tail": 0.15}, _WALKING),
-    "hound": Kind("dog", animals.dog, {"ear": 0.1, "tail": 0.15}, _WALKING),
-    "poodle": Kind("dog", animals.dog, {"ear": 0.1, "tail": 0.15}, _WALKING),
-    "terrier": Kind("dog", animals.dog, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "lynx": Kind("cat", pets.lynx, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "siamese": Kind("cat", pets.siamese, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "tabby": Kind("cat", pets.tabby, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "hound": Kind("dog", pets.hound, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "poodle": Kind("dog", pets.poodle, {"ear": 0.1, "tail": 0.15}, _WALKING),
+    "terrier": Kind("dog", pets.terrier, {"ear": 0.1, "tail": 0.15}, _WALKING),
     "pony": Kind("horse", animals.horse, {"mane": 0.1, "tail": 0.15}, _GRAZING),
     "stallion": Kind("horse", animals.horse, {"mane": 0.1, "tail": 0.15}, _GRAZING),
     "zebra": Kind("horse", animals.horse, {"mane": 0.1, "tail": 0.15}, _GRAZING),

@@ -40,6 +40,12 @@ def capsule(x0: float, y0: float, r0: float, x1: float, y1: float, r1: float) ->
     return Shape("capsule", ((x0, y0), (x1, y1)), (1.0, 0.0), (r0, r1))
 
 
+def limb(x: float, y: float, length: float, degrees: float, r0: float, r1: float) -> Shape:
+    """A capsule from (x, y) that hangs down at 0 degrees and swings forward for positive ones."""
+    c, s = cos_sin(degrees)
+    return capsule(x, y, r0, x + length * s, y + length * c, r1)
+
+
 def polygon(*points: tuple[float, float]) -> Shape:
     """Convex polygon, corners in either direction."""
     return Shape("polygon", points, (1.0, 0.0), ())
