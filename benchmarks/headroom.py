@@ -23,7 +23,7 @@ from vdalib import __version__
 from vdalib.attributes.assembly import masked_prototypes
 from vdalib.clip import DenseFeatures, FrozenCLIP
 from vdalib.clip.loading import SMALL_CLIP, load_small_clip
-from vdalib.config import Config
+from vdalib.config.settings import ClipConfig
 from vdalib.data.partworld import KIND_NAMES, PARTS, TEMPLATES, PartWorld
 from vdalib.evaluation import SeedCurve
 from vdalib.evaluation.attributes import agreement, weighted_mean
@@ -97,7 +97,7 @@ def seed_miou(val: list[Picture], asked: list[Tensor], background: Tensor | None
 
 
 def zero_shot(clip: FrozenCLIP, val: list[Picture], text: Tensor, cut: float) -> dict[str, float]:
-    """Shares of prototypes under text CAMs above `cut` that their own class's prompt wins, and that it wins with more than 0.5."""
+    """Shares of prototypes under text CAMs above `cut` that their class's prompt wins, and that it wins with more than 0.5."""
     won, sure = [], []
     for picture in val:
         cam = class_activation(picture.features.patches, text[None], picture.labels)
@@ -153,7 +153,7 @@ def measure(folder: Path = SMALL_CLIP, train_size: int = 600, val_size: int = 25
             seen[calibration] = [list(pictures(clip, world)) for world in worlds]
         train, val = seen[calibration]
         text = clip.text_prototypes(PartWorld.class_names)
-        background = clip.text_prototypes(Config.from_preset("partworld").clip.background_prompts) if name == "redundancy removed" else None
+        background = clip.text_prototypes(ClipConfig().background_prompts) if name == "redundancy removed" else None
         asked = queries(train, val, text, count)
         curves = {query: seed_miou(val, asked[query], background) for query in QUERIES}
         found[name] = {query: round(100 * miou, 1) for query, (_, miou) in curves.items()}

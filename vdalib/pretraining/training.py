@@ -8,8 +8,8 @@ a convolutional network first and then taught to the transformer, patch by patch
 2. *Student*: an open_clip vision transformer learns, at every patch, how strongly the teacher sees each statement there that was
    said, and at its class token which were said. Statements that were not said of the image have no evidence anywhere.
 
-What may be said is what a caption says: classes, kinds, colours, visible parts, scene. No mask, box or position is read. As on the
-web, what is said is incomplete and sometimes wrong: rates of omission and error are settings.
+What may be said is what a caption says: classes, kinds, colours, visible parts, scene; no mask, box or position is read. As on
+the web, what is said is incomplete and sometimes wrong: rates of omission and error are settings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torchvision.transforms.v2.functional import resize
 
 from vdalib.clip.dense import dense_forward
 from vdalib.clip.text import ReducedTokenizer, reduced_vocabulary
-from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, KINDS, KINDS_OF, PARTS, SCENES, TEMPLATES, PartWorld
+from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, KINDS_OF, PARTS, SCENES, TEMPLATES, PartWorld
 from vdalib.data.partworld.dice import Dice
 from vdalib.io import atomic_path
 from vdalib.progress import progress_bar
@@ -93,8 +93,8 @@ class Statements:
         for thing in factors.objects:
             name, kind = thing.class_name, thing.kind
             if dice.chance(config.wrong_class):
-                kind = dice.choice([other for other in KIND_NAMES if KINDS[other].class_name != name])
-                name = KINDS[kind].class_name
+                name = dice.choice([other for other in CLASSES if other != name])
+                kind = dice.choice(KINDS_OF[name])
             elif dice.chance(config.wrong_kind):
                 kind = dice.choice([other for other in KINDS_OF[name] if other != kind])
             parts = [f"{name} {part}" for part in thing.parts] if name == thing.class_name else []
@@ -246,9 +246,9 @@ def train_teacher(teacher: Teacher, clip, tokenizer, batches, statements: Statem
 
 
 def evidence(places: Tensor, said: Tensor, statements: Statements, strongest: int) -> tuple[Tensor, Tensor]:
-    """What the teacher's logits (B, N, S) say of true statements (B, S): at each place (B, N, S) and of all of them (B, S), 0..1.
+    """What the teacher's logits (B, N, S) say of statements made (B, S): at each place (B, N, S) and of all of them (B, S), 0..1.
 
-    Statements that are false of the image have no evidence anywhere; a class is also where what entails it is.
+    Statements that were not made have no evidence anywhere; a class is also where what entails it is.
     """
     seen = torch.sigmoid(places) * said[:, None]
     for k in range(statements.entails.shape[1]):
