@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import animals, birds, pets, things
+from . import aircraft, birds, horses, people, pets, things
 
 if TYPE_CHECKING:
     from .sketch import Sketch
@@ -46,10 +46,10 @@ _GRAZING: Poses = {"standing": (-6.0, 6.0), "running": (-10.0, 10.0), "grazing":
 _UPRIGHT_WALK: Poses = {"standing": (-5.0, 5.0), "walking": (-10.0, 10.0), "waving": (-8.0, 8.0)}
 
 KINDS: dict[str, Kind] = {
-    "airliner": Kind("aeroplane", things.aeroplane, {"window": 0.15, "engine": 0.15}, _FLYING),
-    "biplane": Kind("aeroplane", things.aeroplane, {"window": 0.15}, _FLYING),
-    "fighter": Kind("aeroplane", things.aeroplane, {"window": 0.15, "engine": 0.2}, _FLYING),
-    "glider": Kind("aeroplane", things.aeroplane, {"engine": 1.0}, _FLYING),
+    "airliner": Kind("aeroplane", aircraft.airliner, {"window": 0.15, "engine": 0.15}, _FLYING),
+    "biplane": Kind("aeroplane", aircraft.biplane, {"window": 0.15}, _FLYING),
+    "fighter": Kind("aeroplane", aircraft.fighter, {"window": 0.15, "engine": 0.2}, _FLYING),
+    "glider": Kind("aeroplane", aircraft.glider, {"engine": 1.0}, _FLYING),
     "crow": Kind("bird", birds.crow, {"tail": 0.15, "wing": 0.1}, _PERCHED),
     "gull": Kind("bird", birds.gull, {"tail": 0.15, "wing": 0.1}, _PERCHED),
     "parrot": Kind("bird", birds.parrot, {"tail": 0.15, "wing": 0.1}, _PERCHED),
@@ -75,13 +75,13 @@ KINDS: dict[str, Kind] = {
     "hound": Kind("dog", pets.hound, {"ear": 0.1, "tail": 0.15}, _WALKING),
     "poodle": Kind("dog", pets.poodle, {"ear": 0.1, "tail": 0.15}, _WALKING),
     "terrier": Kind("dog", pets.terrier, {"ear": 0.1, "tail": 0.15}, _WALKING),
-    "pony": Kind("horse", animals.horse, {"mane": 0.1, "tail": 0.15}, _GRAZING),
-    "stallion": Kind("horse", animals.horse, {"mane": 0.1, "tail": 0.15}, _GRAZING),
-    "zebra": Kind("horse", animals.horse, {"mane": 0.1, "tail": 0.15}, _GRAZING),
-    "boxer": Kind("person", animals.person, {"hair": 0.15}, _UPRIGHT_WALK),
-    "clown": Kind("person", animals.person, {"hair": 0.1}, _UPRIGHT_WALK),
-    "dancer": Kind("person", animals.person, {"hair": 0.15}, _UPRIGHT_WALK),
-    "skater": Kind("person", animals.person, {"hair": 0.15}, _UPRIGHT_WALK),
+    "pony": Kind("horse", horses.pony, {"mane": 0.1, "tail": 0.15}, _GRAZING),
+    "stallion": Kind("horse", horses.stallion, {"mane": 0.1, "tail": 0.15}, _GRAZING),
+    "zebra": Kind("horse", horses.zebra, {"mane": 0.1, "tail": 0.15}, _GRAZING),
+    "boxer": Kind("person", people.boxer, {"hair": 0.15}, _UPRIGHT_WALK),
+    "clown": Kind("person", people.clown, {"hair": 0.1}, _UPRIGHT_WALK),
+    "dancer": Kind("person", people.dancer, {"hair": 0.15}, _UPRIGHT_WALK),
+    "skater": Kind("person", people.skater, {"hair": 0.15}, _UPRIGHT_WALK),
 }
 KIND_NAMES: tuple[str, ...] = tuple(KINDS)
 CLASSES: tuple[str, ...] = tuple(CLASS_PARTS)
