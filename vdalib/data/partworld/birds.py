@@ -24,7 +24,7 @@ def crow(k: Sketch) -> None:
     vane = pattern("scales", 0.11, 0.45, degrees=-20)
     flying, span = k.pose == "flying", k.vary(0.42, 0.1)
     if flying:
-        k.add("wing", polygon((0.16, -0.05), (-0.06, -0.05), (0.04, -span), (0.26, -span * 0.95)), shade=0.7, pattern=vane)
+        k.add("wing", polygon((0.18, -0.05), (-0.06, -0.05), (-0.02, -span), (0.12, -span * 1.1)), shade=0.7, pattern=vane)
     else:
         _feet(k, -0.02, 0.12, 0.2)
     blades = [polygon((-0.3, 0.0), (-0.42 - tail, y), (-0.4 - tail, y + 0.075), (-0.26, 0.1)) for y in (0.1, 0.02)]
@@ -35,8 +35,10 @@ def crow(k: Sketch) -> None:
     k.add("head", ellipse(0.3, -0.18, 0.135, 0.11, -10))
     k.eye("head", 0.35, -0.2, 0.026)
     if flying:
-        fingers = [capsule(-0.28 + 0.12 * n, -span * 0.7, 0.04, -0.42 + 0.15 * n, -span - 0.1, 0.025) for n in range(4)]
-        k.add("wing", polygon((0.12, 0.02), (-0.22, 0.08), (-0.34, -span * 0.75), (0.1, -span * 0.75)), *fingers, pattern=vane)
+        fingers = [
+            capsule(-0.26 + 0.09 * n, -span * 0.6, 0.055, -0.52 + 0.13 * n, -span * (0.72 + 0.1 * n), 0.028) for n in range(4)
+        ]
+        k.add("wing", polygon((0.14, 0.02), (-0.2, 0.08), (-0.32, -span * 0.6), (0.04, -span * 0.8)), *fingers, pattern=vane)
     else:
         k.add("wing", polygon((0.1, -0.1), (0.14, 0.06), (-0.3, 0.17), (-0.46, 0.12), (-0.16, -0.1)), pattern=vane)
 
@@ -107,7 +109,7 @@ def sparrow(k: Sketch) -> None:
     else:
         _feet(k, 0.0, fat * 0.85, 0.13)
     k.add("tail", polygon((-0.2, 0.0), (-0.3 - tail, -0.2), (-0.38 - tail, -0.09), (-0.2, 0.14)), shade=0.9)
-    k.add("body", ellipse(0, 0.05, fat * 1.08, fat), pattern=pattern("speckle", 0.04, 0.35, ratio=2))
+    k.add("body", ellipse(0, 0.05, fat * 1.08, fat), pattern=pattern("speckle", 0.022, 0.3, ratio=3))
     k.add("body", ellipse(0.06, 0.17, fat * 0.7, fat * 0.45), shade=1.55, outlined=False)
     k.add("beak", polygon((0.34, -0.22), (0.34, -0.08), (0.49, -0.13)))
     k.add("head", ellipse(0.22, -0.16, 0.18, 0.165))

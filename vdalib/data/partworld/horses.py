@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .patterns import Pattern, pattern
 from .pets import four_legs
-from .shapes import Shape, box, capsule, ellipse, limb, path, polygon
+from .shapes import capsule, ellipse, path, polygon
 
 if TYPE_CHECKING:
     from .sketch import Sketch
@@ -32,9 +32,9 @@ def pony(k: Sketch) -> None:
     four_legs(k, -0.28, 0.14, 0.1, k.vary(0.33, 0.08), 0.08, fur, taper=0.95)
     k.add("tail", *path((-0.38, -0.1, 0.06), (-0.52, 0.06, 0.1), (-0.5, -0.02 + tail, 0.05)), blend=0.05, pattern=hair)
     k.add("body", capsule(-0.22, 0, girth, 0.14, 0, girth), capsule(0.2, -0.06, 0.17, x - 0.03, y, 0.11), blend=0.08, pattern=fur)
-    _head(k, x, y, 0.85, 0.115, ear=0.08)
-    locks = (0.12, -0.16, 0.08), (0.24, -0.22 if graze else -0.34, 0.1), (x - 0.08, y - 0.06, 0.1), (x + 0.08, y - 0.02, 0.06)
-    k.add("mane", *path(*locks), capsule(0.22, -0.2, 0.09, 0.26, 0.0, 0.05), blend=0.03, pattern=hair)
+    _head(k, x, y, 0.95, 0.115, ear=0.08)
+    locks = (0.1, -0.16, 0.07), (0.22, -0.22 if graze else -0.32, 0.08), (x - 0.08, y - 0.07, 0.075), (x + 0.06, y - 0.06, 0.045)
+    k.add("mane", *path(*locks), capsule(0.2, -0.2, 0.08, 0.16, 0.0, 0.05), blend=0.03, pattern=hair)
 
 
 def stallion(k: Sketch) -> None:
@@ -68,6 +68,13 @@ def zebra(k: Sketch) -> None:
     slope = pattern("stripes", 0.105, 0.82, degrees=60 if graze else -50)
     k.add("body", capsule(-0.25, -0.01, girth, 0.15, -0.01, girth), pattern=bars)
     k.add("body", capsule(0.2, -0.06, 0.14, x - 0.02, y, 0.09), outlined=False, pattern=slope)
-    brush = capsule(0.14, -0.2, 0.05, 0.27, -0.3 if graze else -0.38, 0.06), capsule(0.27, -0.3 if graze else -0.38, 0.06, x, y - 0.13, 0.04)
-    k.add("mane", *(brush if not graze else (capsule(0.18, -0.2, 0.05, x - 0.02, y - 0.12, 0.05),)), pattern=pattern("stripes", 0.07, 0.7, degrees=-40))
+    brush = (
+        capsule(0.14, -0.2, 0.05, 0.27, -0.3 if graze else -0.38, 0.06),
+        capsule(0.27, -0.3 if graze else -0.38, 0.06, x, y - 0.13, 0.04),
+    )
+    k.add(
+        "mane",
+        *(brush if not graze else (capsule(0.18, -0.2, 0.05, x - 0.02, y - 0.12, 0.05),)),
+        pattern=pattern("stripes", 0.07, 0.7, degrees=-40),
+    )
     _head(k, x, y, 1.0, 0.095, pattern("stripes", 0.075, 0.75, degrees=70 if graze else 35))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import aircraft, birds, horses, people, pets, things
+from . import aircraft, birds, boats, bottles, horses, people, pets, vehicles
 
 if TYPE_CHECKING:
     from .sketch import Sketch
@@ -50,25 +50,25 @@ KINDS: dict[str, Kind] = {
     "biplane": Kind("aeroplane", aircraft.biplane, {"window": 0.15}, _FLYING),
     "fighter": Kind("aeroplane", aircraft.fighter, {"window": 0.15, "engine": 0.2}, _FLYING),
     "glider": Kind("aeroplane", aircraft.glider, {"engine": 1.0}, _FLYING),
-    "crow": Kind("bird", birds.crow, {"tail": 0.15, "wing": 0.1}, _PERCHED),
+    "crow": Kind("bird", birds.crow, {"tail": 0.1, "wing": 0.05}, _PERCHED),
     "gull": Kind("bird", birds.gull, {"tail": 0.15, "wing": 0.1}, _PERCHED),
     "parrot": Kind("bird", birds.parrot, {"tail": 0.15, "wing": 0.1}, _PERCHED),
     "sparrow": Kind("bird", birds.sparrow, {"tail": 0.15, "wing": 0.1}, _PERCHED),
-    "canoe": Kind("boat", things.boat, {"mast": 1.0, "sail": 1.0, "cabin": 1.0, "funnel": 1.0}, _AFLOAT),
-    "sailboat": Kind("boat", things.boat, {"sail": 0.1, "cabin": 0.5, "funnel": 1.0, "oar": 1.0}, _AFLOAT),
-    "steamer": Kind("boat", things.boat, {"sail": 1.0, "mast": 0.2, "oar": 1.0}, _AFLOAT),
-    "tugboat": Kind("boat", things.boat, {"sail": 1.0, "mast": 0.4, "oar": 1.0}, _AFLOAT),
-    "carafe": Kind("bottle", things.bottle, {"cap": 0.3, "label": 0.5, "handle": 1.0}, _UPRIGHT),
-    "flask": Kind("bottle", things.bottle, {"cap": 0.3, "label": 0.4, "handle": 1.0}, _UPRIGHT),
-    "jug": Kind("bottle", things.bottle, {"cap": 1.0, "label": 0.4}, _UPRIGHT),
-    "vial": Kind("bottle", things.bottle, {"cap": 0.1, "label": 0.2, "handle": 1.0}, _UPRIGHT),
-    "coach": Kind("bus", things.bus, {"door": 0.2, "roof": 0.2}, _ROLLING),
-    "minibus": Kind("bus", things.bus, {"door": 0.2, "roof": 0.2}, _ROLLING),
-    "tram": Kind("bus", things.bus, {"door": 0.2, "roof": 0.1}, _ROLLING),
-    "hatchback": Kind("car", things.car, {"light": 0.2}, _ROLLING),
-    "jeep": Kind("car", things.car, {"light": 0.2, "roof": 0.2}, _ROLLING),
-    "racer": Kind("car", things.car, {"light": 0.2, "roof": 0.1}, _ROLLING),
-    "van": Kind("car", things.car, {"light": 0.2}, _ROLLING),
+    "canoe": Kind("boat", boats.canoe, {"mast": 1.0, "sail": 1.0, "cabin": 1.0, "funnel": 1.0}, _AFLOAT),
+    "sailboat": Kind("boat", boats.sailboat, {"sail": 0.1, "cabin": 0.5, "funnel": 1.0, "oar": 1.0}, _AFLOAT),
+    "steamer": Kind("boat", boats.steamer, {"sail": 1.0, "mast": 0.2, "oar": 1.0}, _AFLOAT),
+    "tugboat": Kind("boat", boats.tugboat, {"sail": 1.0, "mast": 0.4, "oar": 1.0}, _AFLOAT),
+    "carafe": Kind("bottle", bottles.carafe, {"cap": 0.3, "label": 0.5, "handle": 1.0}, _UPRIGHT),
+    "flask": Kind("bottle", bottles.flask, {"cap": 0.3, "label": 0.4, "handle": 1.0}, _UPRIGHT),
+    "jug": Kind("bottle", bottles.jug, {"cap": 1.0, "label": 0.4}, _UPRIGHT),
+    "vial": Kind("bottle", bottles.vial, {"cap": 0.1, "label": 0.2, "handle": 1.0}, _UPRIGHT),
+    "coach": Kind("bus", vehicles.coach, {"door": 0.2, "roof": 0.2}, _ROLLING),
+    "minibus": Kind("bus", vehicles.minibus, {"door": 0.2, "roof": 0.2}, _ROLLING),
+    "tram": Kind("bus", vehicles.tram, {"door": 0.2, "roof": 0.1}, _ROLLING),
+    "hatchback": Kind("car", vehicles.hatchback, {"light": 0.2}, _ROLLING),
+    "jeep": Kind("car", vehicles.jeep, {"light": 0.2, "roof": 0.2}, _ROLLING),
+    "racer": Kind("car", vehicles.racer, {"light": 0.2, "roof": 0.1}, _ROLLING),
+    "van": Kind("car", vehicles.van, {"light": 0.2}, _ROLLING),
     "lynx": Kind("cat", pets.lynx, {"ear": 0.1, "tail": 0.15}, _WALKING),
     "siamese": Kind("cat", pets.siamese, {"ear": 0.1, "tail": 0.15}, _WALKING),
     "tabby": Kind("cat", pets.tabby, {"ear": 0.1, "tail": 0.15}, _WALKING),

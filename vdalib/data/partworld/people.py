@@ -16,7 +16,12 @@ def _face(k: Sketch, x: float, y: float, rx: float, ry: float) -> None:
     k.add("head", ellipse(x, y, rx, ry))
     k.eye("head", x - 0.03, y - 0.01, 0.02)
     k.eye("head", x + 0.06, y - 0.01, 0.02)
-    k.add("head", *path((x - 0.03, y + 0.06, 0.012), (x + 0.02, y + 0.08, 0.012), (x + 0.07, y + 0.06, 0.012)), shade=0.45, outlined=False)
+    k.add(
+        "head",
+        *path((x - 0.03, y + 0.06, 0.012), (x + 0.02, y + 0.08, 0.012), (x + 0.07, y + 0.06, 0.012)),
+        shade=0.45,
+        outlined=False,
+    )
 
 
 def _stride(k: Sketch, still: float) -> float:
@@ -38,8 +43,8 @@ def boxer(k: Sketch) -> None:
         leg = limb(dx, 0.14, 0.33, angle, 0.075, 0.06)
         fx, fy = leg.points[1]
         k.add("leg", leg, capsule(fx, fy, 0.06, fx + 0.07, fy + 0.01, 0.045), shade=shade)
-    near = {"standing": (40, 140), "walking": (70, 100), "waving": (150, 172)}[k.pose]
-    far = {"standing": (60, 125), "walking": (20, 150), "waving": (50, 130)}[k.pose]
+    near = {"standing": (-30, 95), "walking": (35, 95), "waving": (-150, -172)}[k.pose]
+    far = {"standing": (50, 140), "walking": (75, 110), "waving": (40, 130)}[k.pose]
     arm = _bent(wide * 0.9, -0.2, *far, 0.17, 0.06)
     k.add("arm", *arm, shade=0.75)
     k.add("arm", ellipse(*arm[1].points[1], glove * 0.9, glove * 0.9), shade=0.6)
@@ -49,7 +54,12 @@ def boxer(k: Sketch) -> None:
     k.add("body", shorts, shade=0.6, pattern=pattern("stripes", 0.08, 0.45))
     k.add("body", box(0, 0.03, wide * 0.8, 0.03), shade=1.6, outlined=False)
     _face(k, 0.03, -0.36, 0.11, 0.12)
-    k.add("hair", *path((-0.07, -0.32, 0.05), (-0.05, -0.44, 0.05), (0.1, -0.45, 0.04)), blend=0.02, pattern=pattern("stripes", 0.06, 0.4, degrees=60))
+    k.add(
+        "hair",
+        *path((-0.07, -0.32, 0.05), (-0.05, -0.44, 0.05), (0.1, -0.45, 0.04)),
+        blend=0.02,
+        pattern=pattern("stripes", 0.06, 0.4, degrees=60),
+    )
     arm = _bent(-wide * 0.9, -0.2, *near, 0.18, 0.065)
     k.add("arm", *arm)
     gx, gy = arm[1].points[1]
@@ -72,9 +82,19 @@ def clown(k: Sketch) -> None:
     k.add("arm", *[ellipse(*s.points[1], 0.065, 0.065) for s in sleeves], shade=1.6)
     k.add("body", ellipse(0, 0.05, belly, 0.25), pattern=dots)
     k.add("body", *[ellipse(x, -0.19, 0.065, 0.05) for x in (-0.14, -0.05, 0.05, 0.14)], shade=1.5)
-    k.add("hair", ellipse(-0.14, -0.35, 0.1, 0.095), ellipse(0.16, -0.35, 0.1, 0.095), pattern=pattern("spots", 0.055, 0.45, share=0.8))
+    k.add(
+        "hair",
+        ellipse(-0.14, -0.35, 0.1, 0.095),
+        ellipse(0.16, -0.35, 0.1, 0.095),
+        pattern=pattern("spots", 0.055, 0.45, share=0.8),
+    )
     _face(k, 0.01, -0.33, 0.12, 0.12)
-    k.add("hair", polygon((-0.09, -0.42), (0.11, -0.42), (0.02, -0.44 - hat)), shade=0.75, pattern=pattern("stripes", 0.08, 0.5, degrees=70))
+    k.add(
+        "hair",
+        polygon((-0.09, -0.42), (0.11, -0.42), (0.02, -0.44 - hat)),
+        shade=0.75,
+        pattern=pattern("stripes", 0.08, 0.5, degrees=70),
+    )
     k.add("head", ellipse(0.02, -0.31, 0.038, 0.038), shade=0.5)
 
 
@@ -84,7 +104,9 @@ def dancer(k: Sketch) -> None:
     lift = {"standing": 22, "walking": 62, "waving": 82}[k.pose] * k.dice.uniform(0.9, 1.1)
     k.add("leg", limb(-0.02, 0.1, leg, -4, 0.05, 0.026), shade=0.85)
     k.add("leg", limb(0.03, 0.1, leg, lift, 0.05, 0.022))
-    a, b = {"standing": ((-125, 160), (125, -160)), "walking": ((-95, -110), (125, -160)), "waving": ((-70, -60), (150, 200))}[k.pose]
+    a, b = {"standing": ((-125, 160), (125, -160)), "walking": ((-95, -110), (125, -160)), "waving": ((-70, -60), (150, 200))}[
+        k.pose
+    ]
     k.add("arm", *_bent(-0.07, -0.19, *a, 0.17, 0.034), *_bent(0.07, -0.19, *b, 0.17, 0.034))
     k.add("body", polygon((-0.085, -0.21), (0.085, -0.21), (0.05, 0.04), (-0.05, 0.04)), pattern=pattern("zigzag", 0.06, 0.4))
     frills = pattern("stripes", 0.065, 0.35)
@@ -116,4 +138,9 @@ def skater(k: Sketch) -> None:
     _face(k, 0.04, y - 0.43, 0.105, 0.11)
     hy = y - 0.49
     k.add("hair", ellipse(0.02, hy, 0.135, 0.085), box(0.08, hy + 0.05, 0.1, 0.02, 0.02))
-    k.add("hair", *[capsule(x - 0.03, hy - 0.03, 0.014, x + 0.01, hy + 0.0, 0.014) for x in (-0.03, 0.05, 0.13)], shade=0.4, outlined=False)
+    k.add(
+        "hair",
+        *[capsule(x - 0.03, hy - 0.03, 0.014, x + 0.01, hy + 0.0, 0.014) for x in (-0.03, 0.05, 0.13)],
+        shade=0.4,
+        outlined=False,
+    )

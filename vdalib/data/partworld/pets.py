@@ -29,7 +29,13 @@ def _seat(k: Sketch, chest: float, haunch: float, r: float, coat: Pattern | None
     """Sitting: the body raised on two forelegs, the haunch on the ground; the chest ends at -height."""
     k.add("leg", limb(0.17, 0.08, 0.36, 4, r, r * 0.8), shade=0.7, pattern=legs)
     k.add("body", capsule(-0.12, 0.42 - haunch, haunch, 0.1, -height, chest), blend=0.05, pattern=coat)
-    k.add("leg", ellipse(-0.12, 0.3, haunch * 0.75, 0.13), capsule(-0.08, 0.41, r * 0.8, 0.07, 0.41, r * 0.8), blend=0.04, pattern=legs)
+    k.add(
+        "leg",
+        ellipse(-0.12, 0.3, haunch * 0.75, 0.13),
+        capsule(-0.08, 0.41, r * 0.8, 0.07, 0.41, r * 0.8),
+        blend=0.04,
+        pattern=legs,
+    )
     k.add("leg", limb(0.09, 0.06, 0.38, 4, r, r * 0.85), pattern=legs)
 
 
@@ -47,10 +53,16 @@ def hound(k: Sketch) -> None:
         k.add("tail", *path((-0.36, -0.06, 0.045), (-0.48, -0.1 - tail * 0.5, 0.03), (-0.44, -0.12 - tail, 0.016)))
         four_legs(k, -0.34, 0.14, 0.04, k.vary(0.44, 0.1), 0.062, taper=0.6)
         k.add(
-            "body", capsule(-0.32, -0.02, 0.11, -0.1, -0.04, 0.095), ellipse(0.12, 0.0, 0.17, 0.165), capsule(0.18, -0.08, 0.11, hx - 0.04, hy, 0.08), blend=0.1
+            "body",
+            capsule(-0.32, -0.02, 0.11, -0.1, -0.04, 0.095),
+            ellipse(0.12, 0.0, 0.17, 0.165),
+            capsule(0.18, -0.08, 0.11, hx - 0.04, hy, 0.08),
+            blend=0.1,
         )
         k.add("body", ellipse(-0.1, -0.09, 0.2, 0.08), shade=0.45, outlined=False)
-    k.add("head", ellipse(hx, hy, 0.125, 0.11), capsule(hx + 0.05, hy + 0.03, 0.07, hx + 0.06 + muzzle, hy + 0.07, 0.05), blend=0.05)
+    k.add(
+        "head", ellipse(hx, hy, 0.125, 0.11), capsule(hx + 0.05, hy + 0.03, 0.07, hx + 0.06 + muzzle, hy + 0.07, 0.05), blend=0.05
+    )
     k.eye("head", hx + 0.1 + muzzle, hy + 0.05, 0.035)
     k.eye("head", hx + 0.06, hy - 0.03, 0.025)
     k.add("ear", ellipse(hx - 0.07, hy + ear * 0.42, 0.075, ear * 0.62, 8), shade=0.8)
@@ -84,7 +96,7 @@ def poodle(k: Sketch) -> None:
 def terrier(k: Sketch) -> None:
     """Low, long and shaggy: short legs, square bearded muzzle, pricked ears, stub of a tail."""
     ear, tail, beard = k.vary(0.15, 0.15), k.vary(0.17, 0.15), k.vary(0.15, 0.12)
-    shag = pattern("zigzag", 0.05, 0.6, degrees=8, ratio=2.2)
+    shag = pattern("zigzag", 0.045, 0.4, degrees=8, ratio=3)
     if k.pose == "sitting":
         hx, hy = 0.12, -0.24
         k.add("tail", capsule(-0.3, 0.3, 0.05, -0.32 - tail * 0.5, 0.26 - tail, 0.025), pattern=shag)
@@ -99,19 +111,30 @@ def terrier(k: Sketch) -> None:
     for dx in (-0.11, 0.02):
         k.add("ear", polygon((hx + dx - 0.06, hy - 0.06), (hx + dx + 0.07, hy - 0.08), (hx + dx - 0.02, hy - 0.12 - ear)))
     k.add("head", box(hx, hy, 0.165, 0.145, 0.07), box(hx + 0.16, hy + 0.05, 0.12, 0.085, 0.04), blend=0.03)
-    whiskers = polygon((hx + 0.04, hy + 0.08), (hx + 0.28, hy + 0.06), (hx + 0.26, hy + 0.13 + beard), (hx + 0.14, hy + 0.14 + beard))
+    whiskers = polygon(
+        (hx + 0.04, hy + 0.08), (hx + 0.28, hy + 0.06), (hx + 0.26, hy + 0.13 + beard), (hx + 0.14, hy + 0.14 + beard)
+    )
     k.add("head", whiskers, shade=1.3, pattern=pattern("stripes", 0.05, 0.5))
     k.add("head", capsule(hx + 0.02, hy - 0.06, 0.035, hx + 0.12, hy - 0.04, 0.05), shade=1.3, outlined=False, pattern=shag)
     k.eye("head", hx + 0.29, hy + 0.0, 0.04)
     k.eye("head", hx + 0.05, hy - 0.02, 0.026)
 
 
-def _face(k: Sketch, hx: float, hy: float, wide: float, high: float, ear: float, spread: float, coat: Pattern | None = None) -> None:
+def _face(
+    k: Sketch, hx: float, hy: float, wide: float, high: float, ear: float, spread: float, coat: Pattern | None = None
+) -> None:
     """A cat's face seen from the front, with two pointed ears."""
     for side in (-1, 1):
         base, tip = hx + side * wide * 0.92, hx + side * wide * spread
         k.add("ear", polygon((base, hy), (tip, hy - high * 0.7 - ear), (hx + side * 0.03, hy - high * 0.75)))
-        k.add("ear", polygon((base - side * 0.04, hy), (tip - side * 0.01, hy - high * 0.7 - ear * 0.7), (hx + side * 0.06, hy - high * 0.7)), shade=0.6, outlined=False)
+        k.add(
+            "ear",
+            polygon(
+                (base - side * 0.04, hy), (tip - side * 0.01, hy - high * 0.7 - ear * 0.7), (hx + side * 0.06, hy - high * 0.7)
+            ),
+            shade=0.6,
+            outlined=False,
+        )
     k.add("head", ellipse(hx, hy, wide, high), pattern=coat)
 
 
@@ -127,16 +150,36 @@ def tabby(k: Sketch) -> None:
     bars, rings = pattern("zigzag", 0.13, 0.65, ratio=1.8), pattern("stripes", 0.1, 0.55, degrees=90)
     if k.pose == "sitting":
         hx, hy = 0.04, -0.26
-        k.add("tail", *path((-0.16, 0.41, 0.055), (-0.4, 0.38, 0.055), (-0.46, 0.28 - tail * 0.6, 0.05)), pattern=pattern("stripes", 0.1, 0.6, degrees=60))
-        k.add("body", ellipse(-0.02, 0.2, fat * 1.7, 0.27), ellipse(0.02, -0.06, 0.15, 0.16), blend=0.1, pattern=pattern("zigzag", 0.13, 0.65, degrees=90, ratio=1.8))
+        k.add(
+            "tail",
+            *path((-0.16, 0.41, 0.055), (-0.4, 0.38, 0.055), (-0.46, 0.28 - tail * 0.6, 0.05)),
+            pattern=pattern("stripes", 0.1, 0.6, degrees=60),
+        )
+        k.add(
+            "body",
+            ellipse(-0.02, 0.2, fat * 1.7, 0.27),
+            ellipse(0.02, -0.06, 0.15, 0.16),
+            blend=0.1,
+            pattern=pattern("zigzag", 0.13, 0.65, degrees=90, ratio=1.8),
+        )
         k.add("leg", limb(-0.04, 0.1, 0.33, 0, 0.06, 0.06), limb(0.1, 0.1, 0.33, 0, 0.06, 0.06), pattern=rings)
     else:
         hx, hy = 0.32, -0.2
-        k.add("tail", *path((-0.3, -0.04, 0.055), (-0.46, -0.14, 0.055), (-0.48, -0.16 - tail, 0.05)), pattern=pattern("stripes", 0.1, 0.6, degrees=70))
+        k.add(
+            "tail",
+            *path((-0.3, -0.04, 0.055), (-0.46, -0.14, 0.055), (-0.48, -0.16 - tail, 0.05)),
+            pattern=pattern("stripes", 0.1, 0.6, degrees=70),
+        )
         four_legs(k, -0.28, 0.14, 0.06, k.vary(0.26, 0.1), 0.065, rings, taper=0.85)
         k.add("body", capsule(-0.24, 0, fat, 0.18, -0.02, fat * 0.95), pattern=bars)
     _face(k, hx, hy, 0.2, 0.17, ear, 0.85)
-    k.add("head", box(hx, hy - 0.11, 0.1, 0.055, 0.02), shade=0.75, outlined=False, pattern=pattern("stripes", 0.065, 0.7, at=(hx, hy)))
+    k.add(
+        "head",
+        box(hx, hy - 0.11, 0.1, 0.055, 0.02),
+        shade=0.75,
+        outlined=False,
+        pattern=pattern("stripes", 0.065, 0.7, at=(hx, hy)),
+    )
     _eyes(k, hx, hy - 0.01, 0.085, 0.028)
     k.add("head", ellipse(hx, hy + 0.085, 0.09, 0.06), shade=1.5, outlined=False)
     k.eye("head", hx, hy + 0.05, 0.022)
@@ -153,14 +196,31 @@ def siamese(k: Sketch) -> None:
         k.add("leg", limb(0.0, 0.08, 0.36, 2, 0.04, 0.035), limb(0.1, 0.08, 0.36, 2, 0.04, 0.035))
         feet = [(0.02, 0.42), (0.12, 0.42)]
     else:
-        hx, hy = 0.34, -0.32
+        hx, hy = 0.34, -0.27
         k.add("tail", *path((-0.34, -0.06, 0.03), (-0.54, 0.02, 0.026), (-0.62, -0.02 - tail, 0.018)), shade=dark)
         feet = four_legs(k, -0.32, 0.16, 0.02, k.vary(0.4, 0.08), 0.045, taper=0.7)
-        k.add("body", capsule(-0.3, -0.02, 0.09, 0.18, -0.03, 0.095), capsule(0.2, -0.06, 0.07, hx - 0.02, hy + 0.1, 0.06), blend=0.06)
+        k.add(
+            "body",
+            capsule(-0.3, -0.02, 0.09, 0.18, -0.03, 0.095),
+            capsule(0.2, -0.06, 0.07, hx - 0.02, hy + 0.1, 0.06),
+            blend=0.06,
+        )
     k.add("leg", *[capsule(x - 0.01, y - 0.08, 0.038, x + 0.02, y, 0.04) for x, y in feet], shade=dark, outlined=False)
     for side in (-1, 1):
-        k.add("ear", polygon((hx + side * 0.15, hy), (hx + side * 0.23, hy - 0.08 - ear), (hx + side * 0.02, hy - 0.1)), shade=dark)
-    k.add("head", polygon((hx - 0.17, hy - 0.06), (hx - 0.1, hy - 0.13), (hx + 0.1, hy - 0.13), (hx + 0.17, hy - 0.06), (hx + 0.05, hy + 0.17), (hx - 0.05, hy + 0.17)))
+        k.add(
+            "ear", polygon((hx + side * 0.15, hy), (hx + side * 0.23, hy - 0.08 - ear), (hx + side * 0.02, hy - 0.1)), shade=dark
+        )
+    k.add(
+        "head",
+        polygon(
+            (hx - 0.17, hy - 0.06),
+            (hx - 0.1, hy - 0.13),
+            (hx + 0.1, hy - 0.13),
+            (hx + 0.17, hy - 0.06),
+            (hx + 0.05, hy + 0.17),
+            (hx - 0.05, hy + 0.17),
+        ),
+    )
     k.add("head", ellipse(hx, hy + 0.04, 0.085, 0.125), shade=dark, outlined=False)
     _eyes(k, hx, hy - 0.03, 0.085, 0.026)
 
@@ -185,7 +245,12 @@ def lynx(k: Sketch) -> None:
         k.add("ear", capsule(x, hy - 0.12 - ear, 0.018, x + side * 0.05, hy - 0.26 - ear, 0.012), shade=0.3, outlined=False)
     _face(k, hx, hy, 0.16, 0.16, ear, 0.82)
     for side in (-1, 1):
-        ruff = polygon((hx + side * 0.06, hy - 0.02), (hx + side * 0.24, hy + 0.12), (hx + side * 0.12, hy + 0.25), (hx + side * 0.01, hy + 0.14))
+        ruff = polygon(
+            (hx + side * 0.06, hy - 0.02),
+            (hx + side * 0.24, hy + 0.12),
+            (hx + side * 0.12, hy + 0.25),
+            (hx + side * 0.01, hy + 0.14),
+        )
         k.add("head", ruff, shade=1.3, pattern=pattern("stripes", 0.06, 0.5, degrees=45 * side))
     k.add("head", ellipse(hx, hy + 0.08, 0.07, 0.06), shade=1.6, outlined=False)
     _eyes(k, hx, hy - 0.03, 0.07, 0.024)
