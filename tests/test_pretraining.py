@@ -39,7 +39,7 @@ def test_twenty_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
 
 
 def test_a_model_card_is_written_from_measurements(tiny):
-    figures = write_card(tiny, size=8)
+    figures = write_card(tiny, size=20)
     assert set(figures) >= {"seed_miou_none", "seed_miou_value", "seed_miou_static", "single_object_accuracy"}
     assert f"{figures['seed_miou_static']:.1%}" in (tiny / "MODEL_CARD.md").read_text()
     assert (tiny / "loss_curve.png").stat().st_size > 0
