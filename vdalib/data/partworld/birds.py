@@ -105,7 +105,7 @@ def sparrow(k: Sketch) -> None:
     flying = k.pose == "flying"
     streaks = pattern("zigzag", 0.09, 0.6, degrees=70, ratio=1.6)
     if flying:
-        k.add("wing", ellipse(0.1, -0.3, 0.11, 0.2, 12), shade=0.7, pattern=streaks)
+        k.add("wing", ellipse(-0.08, -0.3, 0.1, 0.24, -22), shade=0.7, pattern=streaks)
     else:
         _feet(k, 0.0, fat * 0.85, 0.13)
     k.add("tail", polygon((-0.2, 0.0), (-0.3 - tail, -0.2), (-0.38 - tail, -0.09), (-0.2, 0.14)), shade=0.9)
@@ -117,6 +117,6 @@ def sparrow(k: Sketch) -> None:
     k.add("head", ellipse(0.2, -0.08, 0.06, 0.045), shade=0.5, outlined=False)
     k.eye("head", 0.29, -0.18, 0.03)
     if flying:
-        k.add("wing", ellipse(-0.14, -0.22, 0.15, 0.27, -28), pattern=streaks)
+        k.add("wing", ellipse(-0.2, -0.14, 0.13, 0.29, -52), pattern=streaks)
     else:
         k.add("wing", ellipse(-0.09, 0.04, 0.2, 0.11, -18), polygon((-0.1, -0.04), (-0.06, 0.14), (-0.4, 0.12)), pattern=streaks)

@@ -68,13 +68,7 @@ def zebra(k: Sketch) -> None:
     slope = pattern("stripes", 0.105, 0.82, degrees=60 if graze else -50)
     k.add("body", capsule(-0.25, -0.01, girth, 0.15, -0.01, girth), pattern=bars)
     k.add("body", capsule(0.2, -0.06, 0.14, x - 0.02, y, 0.09), outlined=False, pattern=slope)
-    brush = (
-        capsule(0.14, -0.2, 0.05, 0.27, -0.3 if graze else -0.38, 0.06),
-        capsule(0.27, -0.3 if graze else -0.38, 0.06, x, y - 0.13, 0.04),
-    )
-    k.add(
-        "mane",
-        *(brush if not graze else (capsule(0.18, -0.2, 0.05, x - 0.02, y - 0.12, 0.05),)),
-        pattern=pattern("stripes", 0.07, 0.7, degrees=-40),
-    )
+    withers, poll = (0.14, -0.2, 0.05), (x - 0.02, y - 0.12, 0.045)
+    brush = path(withers, poll) if graze else path(withers, (0.27, -0.38, 0.06), poll)
+    k.add("mane", *brush, pattern=pattern("stripes", 0.07, 0.7, degrees=-40))
     _head(k, x, y, 1.0, 0.095, pattern("stripes", 0.075, 0.75, degrees=70 if graze else 35))

@@ -28,6 +28,12 @@ class Pattern(NamedTuple):
     depth: float
     share: float
 
+    def adjusted(self, contrast: float, coarse: float) -> Pattern:
+        """`contrast` times as deep, with periods `coarse` times as long."""
+        (a, b), (c, d) = self.along, self.across
+        along, across = (a / coarse, b / coarse), (c / coarse, d / coarse)
+        return self._replace(depth=self.depth * contrast, along=along, across=across)
+
 
 def pattern(
     kind: str, period: float, depth: float, *, share: float = 0.5, degrees: float = 0.0, ratio: float = 1.0, at=(0.0, 0.0)

@@ -50,8 +50,11 @@ def boxer(k: Sketch) -> None:
     k.add("arm", ellipse(*arm[1].points[1], glove * 0.9, glove * 0.9), shade=0.6)
     k.add("body", polygon((-wide - 0.05, -0.24), (wide + 0.05, -0.24), (wide * 0.7, 0.1), (-wide * 0.7, 0.1)))
     k.add("body", capsule(-0.07, -0.14, 0.06, 0.09, -0.14, 0.06), shade=0.85, outlined=False)
-    shorts = polygon((-wide * 0.75, 0.02), (wide * 0.8, 0.02), (wide * 1.15, 0.27), (-wide * 1.1, 0.27))
-    k.add("body", shorts, shade=0.6, pattern=pattern("stripes", 0.08, 0.45))
+    hem = wide * 0.9 + stride * 0.002
+    shorts = [
+        polygon((s * -0.02, 0.02), (s * wide * 0.75, 0.02), (s * (hem + 0.04), 0.25), (s * (hem - 0.13), 0.28)) for s in (-1, 1)
+    ]
+    k.add("body", *shorts, shade=0.6, pattern=pattern("stripes", 0.08, 0.45))
     k.add("body", box(0, 0.03, wide * 0.8, 0.03), shade=1.6, outlined=False)
     _face(k, 0.03, -0.36, 0.11, 0.12)
     k.add(

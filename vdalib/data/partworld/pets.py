@@ -42,12 +42,13 @@ def _seat(k: Sketch, chest: float, haunch: float, r: float, coat: Pattern | None
 def hound(k: Sketch) -> None:
     """Lean: deep chest, tucked waist, long legs, long muzzle, hanging ears, a saddle on the back, thin tail up."""
     ear, tail, muzzle = k.vary(0.24, 0.15), k.vary(0.34, 0.15), k.vary(0.24, 0.12)
+    coat = pattern("speckle", 0.02, 0.3, degrees=10, ratio=0.3)
     if k.pose == "sitting":
         hx, hy = 0.16, -0.36
         k.add("tail", *path((-0.26, 0.38, 0.045), (-0.44, 0.38, 0.035), (-0.5, 0.3 - tail * 0.5, 0.02)))
-        _seat(k, 0.13, 0.17, 0.055, None, None, 0.12)
+        _seat(k, 0.13, 0.17, 0.055, coat, None, 0.12)
         k.add("body", ellipse(-0.1, 0.08, 0.1, 0.2, 22), shade=0.45, outlined=False)
-        k.add("body", capsule(0.1, -0.12, 0.11, hx - 0.02, hy, 0.085))
+        k.add("body", capsule(0.1, -0.12, 0.11, hx - 0.02, hy, 0.085), pattern=coat)
     else:
         hx, hy = 0.38, -0.34
         k.add("tail", *path((-0.36, -0.06, 0.045), (-0.48, -0.1 - tail * 0.5, 0.03), (-0.44, -0.12 - tail, 0.016)))
@@ -58,6 +59,7 @@ def hound(k: Sketch) -> None:
             ellipse(0.12, 0.0, 0.17, 0.165),
             capsule(0.18, -0.08, 0.11, hx - 0.04, hy, 0.08),
             blend=0.1,
+            pattern=coat,
         )
         k.add("body", ellipse(-0.1, -0.09, 0.2, 0.08), shade=0.45, outlined=False)
     k.add(

@@ -23,7 +23,7 @@ class Stroke(NamedTuple):
 
 
 class Sketch:
-    """Collects the strokes of one object, back to front.
+    """Collects the strokes of one object, back to front; its patterns are more or less marked and fine each time.
 
     The first part of a class is its main part: always there, always in the main colour. Of the others one leads
     and takes the second colour; the rest take the second colour, the main one, or a lighter or darker main one.
@@ -35,6 +35,7 @@ class Sketch:
         self.dice = dice
         self.pose = pose
         self.strokes: list[Stroke] = []
+        self._contrast, self._coarse = dice.uniform(0.6, 1.0), dice.uniform(0.85, 1.2)
         self._present = {part for part in parts if not dice.chance(kind.optional.get(part, 0.0))}
         rgb = {main: jittered(main, dice), second: jittered(second, dice)}
         self.part_colours = {parts[0]: main}
@@ -66,6 +67,8 @@ class Sketch:
     ) -> None:
         """Draw shapes of a part on top of what is there, if the part is there; shade darkens (< 1) or lightens."""
         if part in self._present:
+            if pattern is not None:
+                pattern = pattern.adjusted(self._contrast, self._coarse)
             self.strokes.append(Stroke(part, shapes, tint(self._rgb[part], shade), blend, outlined, pattern))
 
     def eye(self, part: str, x: float, y: float, r: float = 0.03) -> None:
