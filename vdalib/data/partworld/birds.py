@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .patterns import pattern
 from .shapes import capsule, ellipse, path, polygon
-
-if TYPE_CHECKING:
-    from .sketch import Sketch
+from .sketch import Sketch
 
 
 def _feet(k: Sketch, x: float, y: float, length: float) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .patterns import Pattern, pattern
 from .pets import four_legs
 from .shapes import capsule, ellipse, path, polygon
-
-if TYPE_CHECKING:
-    from .sketch import Sketch
+from .sketch import Sketch
 
 
 def _head(k: Sketch, x: float, y: float, muzzle: float, r: float, coat: Pattern | None = None, ear: float = 0.13) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .patterns import pattern
 from .shapes import Shape, box, capsule, ellipse, limb, path, polygon
-
-if TYPE_CHECKING:
-    from .sketch import Sketch
+from .sketch import Sketch
 
 
 def _face(k: Sketch, x: float, y: float, rx: float, ry: float) -> None:

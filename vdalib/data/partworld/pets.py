@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .patterns import Pattern, pattern
 from .shapes import box, capsule, ellipse, limb, path, polygon
-
-if TYPE_CHECKING:
-    from .sketch import Sketch
+from .sketch import Sketch
 
 
 def four_legs(

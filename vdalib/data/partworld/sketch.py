@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .anatomy import CLASS_OF, CLASS_PARTS, OPTIONAL
 from .dice import Dice
-from .objects import CLASS_PARTS, KINDS
 from .palette import jittered, tint
 from .patterns import Pattern
 from .shapes import Affine, Shape, ellipse, extent_of
@@ -30,13 +30,13 @@ class Sketch:
     """
 
     def __init__(self, dice: Dice, kind_name: str, main: str, second: str, pose: str) -> None:
-        kind = KINDS[kind_name]
-        parts = CLASS_PARTS[kind.class_name]
+        class_name = CLASS_OF[kind_name]
+        parts, optional = CLASS_PARTS[class_name], OPTIONAL[class_name][kind_name]
         self.dice = dice
         self.pose = pose
         self.strokes: list[Stroke] = []
         self._contrast, self._coarse = dice.uniform(0.6, 1.0), dice.uniform(0.85, 1.2)
-        self._present = {part for part in parts if not dice.chance(kind.optional.get(part, 0.0))}
+        self._present = {part for part in parts if not dice.chance(optional.get(part, 0.0))}
         rgb = {main: jittered(main, dice), second: jittered(second, dice)}
         self.part_colours = {parts[0]: main}
         self._rgb = {parts[0]: rgb[main]}

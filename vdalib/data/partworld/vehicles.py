@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .patterns import pattern
 from .shapes import box, capsule, ellipse, path, polygon
-
-if TYPE_CHECKING:
-    from .sketch import Sketch
+from .sketch import Sketch
 
 
 def _wheels(k: Sketch, xs: tuple[float, ...], y: float, r: float, knobs: bool = False) -> None:
