@@ -36,7 +36,7 @@ def pony(k: Sketch) -> None:
 def stallion(k: Sketch) -> None:
     """Tall and lean: arched neck carried high, long flowing mane and raised tail, white socks, dapples."""
     girth, tail, length = k.vary(0.14, 0.08), k.vary(0.36, 0.15), k.vary(0.46, 0.08)
-    hair, dapple = pattern("zigzag", 0.07, 0.5, degrees=30), pattern("spots", 0.11, -0.35, share=0.55)
+    hair, dapple = pattern("zigzag", 0.07, 0.5, degrees=30), pattern("spots", 0.11, 0.35, share=0.55)
     graze = k.pose == "grazing"
     x, y = (0.5, 0.1) if graze else (0.42, -0.5)
     feet = four_legs(k, -0.32, 0.16, 0.04, length, 0.062, taper=0.55)

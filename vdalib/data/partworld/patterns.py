@@ -36,7 +36,14 @@ class Pattern(NamedTuple):
 
 
 def pattern(
-    kind: str, period: float, depth: float, *, share: float = 0.5, degrees: float = 0.0, ratio: float = 1.0, at=(0.0, 0.0)
+    kind: str,
+    period: float,
+    depth: float,
+    *,
+    share: float = 0.5,
+    degrees: float = 0.0,
+    ratio: float = 1.0,
+    at: tuple[float, float] = (0.0, 0.0),
 ) -> Pattern:
     """A pattern of PATTERNS whose u runs in the direction of `degrees`; its period in v is `ratio` times that in u."""
     c, s = cos_sin(degrees)
@@ -70,6 +77,9 @@ def _hash(i: np.ndarray, j: np.ndarray) -> np.ndarray:
     h = i.astype(np.int32).view(np.uint32) * np.uint32(374761393) + j.astype(np.int32).view(np.uint32) * np.uint32(668265263)
     h = (h ^ (h >> np.uint32(13))) * np.uint32(1274126177)
     return h ^ (h >> np.uint32(16))
+
+
+# Each takes u and v (H, W), the share that is dark, and how many periods of u and of v a pixel spans.
 
 
 def _stripes(u, v, share, du, dv):

@@ -185,7 +185,7 @@ def tabby(k: Sketch) -> None:
 
 def siamese(k: Sketch) -> None:
     """Thin and long: stilts of legs, whip of a tail, wedge face with a dark mask, huge ears, dark paws."""
-    ear, tail = k.vary(0.22, 0.12), k.vary(0.42, 0.15)
+    ear, tail = k.vary(0.17, 0.12), k.vary(0.42, 0.15)
     dark = 0.4
     if k.pose == "sitting":
         hx, hy = 0.04, -0.34
@@ -194,7 +194,7 @@ def siamese(k: Sketch) -> None:
         k.add("leg", limb(0.0, 0.08, 0.36, 2, 0.04, 0.035), limb(0.1, 0.08, 0.36, 2, 0.04, 0.035))
         feet = [(0.02, 0.42), (0.12, 0.42)]
     else:
-        hx, hy = 0.34, -0.27
+        hx, hy = 0.34, -0.25
         k.add("tail", *path((-0.34, -0.06, 0.03), (-0.54, 0.02, 0.026), (-0.62, -0.02 - tail, 0.018)), shade=dark)
         feet = four_legs(k, -0.32, 0.16, 0.02, k.vary(0.4, 0.08), 0.045, taper=0.7)
         k.add(
@@ -240,7 +240,7 @@ def lynx(k: Sketch) -> None:
         k.add("body", capsule(-0.26, -0.02, fat, 0.16, -0.04, fat), pattern=spots)
     for side in (-1, 1):
         x = hx + side * 0.13
-        k.add("ear", capsule(x, hy - 0.12 - ear, 0.018, x + side * 0.05, hy - 0.26 - ear, 0.012), shade=0.3, outlined=False)
+        k.add("ear", capsule(x, hy - 0.12 - ear, 0.018, x + side * 0.05, hy - 0.21 - ear, 0.012), shade=0.3, outlined=False)
     _face(k, hx, hy, 0.16, 0.16, ear, 0.82)
     for side in (-1, 1):
         ruff = polygon(
