@@ -65,7 +65,7 @@ def enter(role: Role, dice: Dice, height: int, width: int, horizon: float, taken
     strokes = placed(sketch.strokes, Affine(cos=cos, sin=sin, mirrored=role.mirrored, narrow=role.view))
     left, top, right, bottom = strokes_extent(strokes)
     inside = silhouette(strokes, left, top, right, bottom)
-    share = np.count_nonzero(inside) / inside.size
+    share = int(np.count_nonzero(inside)) / inside.size
     scale = role.size / max(right - left, bottom - top)
     scale = max(scale, math.sqrt(3 * MIN_AREA / (share * (right - left) * (bottom - top))))
     w, h = (right - left) * scale, (bottom - top) * scale
