@@ -137,21 +137,22 @@ def render_pool(config: PretrainConfig, statements: Statements, workers: int = 2
 
 
 class MatrixConv(nn.Module):
-    """3 x 3 convolution whose weight is a matrix (outputs, 9 inputs), as Muon wants it."""
+    """Convolution of a square kernel whose weight is a matrix (outputs, inputs * size * size), as Muon wants it."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1):
+    def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1):
         super().__init__()
-        self.stride = stride
-        self.weight = nn.Parameter(torch.randn(outputs, 9 * inputs) * (2 / (9 * inputs)) ** 0.5)
+        self.size, self.stride = size, stride
+        fan_in = inputs * size * size
+        self.weight = nn.Parameter(torch.randn(outputs, fan_in) * (2 / fan_in) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.unflatten(1, (-1, 3, 3)).to(memory_format=torch.channels_last)
-        return F.conv2d(x, weight, stride=self.stride, padding=1)
+        weight = self.weight.unflatten(1, (-1, self.size, self.size)).to(memory_format=torch.channels_last)
+        return F.conv2d(x, weight, stride=self.stride, padding=self.size // 2)
 
 
 class _Unit(nn.Sequential):
-    def __init__(self, inputs: int, outputs: int, stride: int = 1):
-        super().__init__(MatrixConv(inputs, outputs, stride), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1):
+        super().__init__(MatrixConv(inputs, outputs, size, stride), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class _Residual(_Unit):
@@ -160,14 +161,17 @@ class _Residual(_Unit):
 
 
 class Teacher(nn.Module):
-    """Convolutional network with an output for every 8 x 8 patch: (B, 3, H, W) in 0..1 -> (B, D, H/8, W/8), L2-normalised."""
+    """Convolutional network with an output for every 8 x 8 patch: (B, 3, H, W) in 0..1 -> (B, D, H/8, W/8), L2-normalised.
+
+    A place sees 26 x 26 px and no more, so that what it says is said of what is there.
+    """
 
     def __init__(self, dim: int):
         super().__init__()
         self.trunk = nn.Sequential(
             nn.PixelUnshuffle(2),
-            _Unit(12, 48), _Unit(48, 96, stride=2), _Residual(96, 96),
-            _Unit(96, 192, stride=2), _Residual(192, 192), _Residual(192, 192), _Residual(192, 192),
+            _Unit(12, 48), _Unit(48, 96, stride=2), _Residual(96, 96), _Unit(96, 192, stride=2),
+            _Residual(192, 192, size=1), _Residual(192, 192, size=1), _Residual(192, 192, size=1),
         )  # fmt: skip
         self.head = nn.Conv2d(192, dim, 1)
 
