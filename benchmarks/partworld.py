@@ -1,7 +1,7 @@
 """What PartWorld is like and what it costs: `OMP_NUM_THREADS=1 python benchmarks/partworld.py [images]`.
 
-Milliseconds an image on one core (processor time, the least of three runs for each image), how much of a picture is objects, how many
-objects the border cuts, and how often a training view shows an object without some of its parts.
+Milliseconds an image on one core (processor time, the least of three runs for each image), how much of a picture is objects,
+how many objects the border cuts, and how often a training view shows an object without some of its parts.
 """
 
 from __future__ import annotations

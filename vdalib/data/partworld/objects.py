@@ -20,6 +20,11 @@ class Kind(NamedTuple):
     optional: dict[str, float]
     poses: Poses
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Those of its class that it may have, main part first."""
+        return tuple(part for part in CLASS_PARTS[self.class_name] if self.optional.get(part, 0.0) < 1.0)
+
 
 # A kind is drawn by the function of its name.
 _FILE_OF = {
