@@ -12,8 +12,7 @@ from vdalib.clip.sentences import class_statements, read_sentences, texts_of, wh
 from vdalib.clip.text import attribute_bank, attribute_clusters, enriched_text
 from vdalib.config import ClipConfig, Config
 from vdalib.data.coco import COCO_CLASSES
-from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, PARTS
-from vdalib.data.partworld.objects import KINDS
+from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, KINDS, PARTS
 from vdalib.data.voc import VOC_CLASSES
 
 NAMES = ("dog", "bus", "dining table")

@@ -112,8 +112,7 @@ def class_statements(classes: Sequence[str], parts: Sequence[tuple[str, str]], c
 
 def partworld_texts(class_names: Sequence[str], template: str) -> Texts:
     """PartWorld's statements of classes or kinds in a template, whole texts without a prompt: its text tower holds 16 tokens."""
-    from vdalib.data.partworld import COLOURS, PARTS
-    from vdalib.data.partworld.objects import KINDS
+    from vdalib.data.partworld import COLOURS, KINDS, PARTS
 
     of_kinds = [(name, part) for name, kind in KINDS.items() for part in kind.parts]
     statements = class_statements(class_names, (*PARTS, *of_kinds), COLOURS)

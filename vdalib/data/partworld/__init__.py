@@ -8,7 +8,7 @@
 
 from .captions import SCENE_PHRASES, TEMPLATES, captions
 from .factors import Factors, Layout, ObjectFactors, Role
-from .objects import CLASSES, KIND_NAMES, KINDS_OF, PARTS
+from .objects import CLASSES, KIND_NAMES, KINDS, KINDS_OF, PARTS
 from .palette import COLOURS
 from .scenes import CO_OCCURRENCE, SCENES
 from .world import GRANULARITIES, SPLITS, PartWorld, Rendered
@@ -18,6 +18,7 @@ __all__ = [
     "COLOURS",
     "CO_OCCURRENCE",
     "GRANULARITIES",
+    "KINDS",
     "KINDS_OF",
     "KIND_NAMES",
     "PARTS",
