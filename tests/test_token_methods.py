@@ -19,7 +19,7 @@ from vdalib.training.trainer import Trainer
 
 QUICK = {  # nine steps with checkpoints after 2, 4, 6, 8 and 9; crops with padding
     "data.crop": 48,
-    "data.scale": [0.4, 0.6],
+    "data.scale": [0.3, 0.5],
     "schedule.total_steps": 9,
     "schedule.checkpoint_every": 2,
     "refine.par_iterations": 1,
