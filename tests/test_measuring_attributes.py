@@ -96,9 +96,9 @@ def test_peaks_are_those_of_the_cams(seen):
 
 
 def planted(dim=8, images=40, noise=0.05):
-    """A class 0 (aeroplane) alone: four parts in every image, each patch at its part; prototypes at their colours."""
+    """A class 0 (aeroplane) alone: M of its parts in every image, each patch at its part; prototypes at their colours."""
     dice = np.random.default_rng(0)
-    first = [i + 1 for i, (name, _) in enumerate(PARTS) if name == PartWorld.class_names[0]]
+    first = [i + 1 for i, (name, _) in enumerate(PARTS) if name == PartWorld.class_names[0]][:M]
     parts = np.zeros((images, 25), int)
     parts[:, :24] = dice.permuted(np.tile(np.repeat(first, 6), (images, 1)), axis=1)
     colours = np.arange(images) % M
