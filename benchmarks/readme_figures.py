@@ -27,12 +27,13 @@ def samples(path: Path, rows: int = 5, columns: int = 8, width: int = 1152) -> N
 
 
 def _row(images: list[torch.Tensor], width: int) -> np.ndarray:
-    """Images (3, H, W) of any shape side by side, uint8 (h, width, 3), each in its own aspect."""
+    """Images (3, H, W) of any shape side by side in white frames, uint8 (h, width, 3), each in its own aspect."""
     aspects = [image.shape[2] / image.shape[1] for image in images]
     height, edges = round(width / sum(aspects)), np.rint(width * np.cumsum([0, *aspects]) / sum(aspects)).astype(int)
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-    sizes = [(int(across), height) for across in np.diff(edges)]
-    return np.concatenate([picture.resize(size, Image.Resampling.LANCZOS) for picture, size in zip(pictures, sizes)], 1)
+    sizes = [(int(across) - 2, height) for across in np.diff(edges)]
+    scaled = [picture.resize(size, Image.Resampling.LANCZOS) for picture, size in zip(pictures, sizes)]
+    return np.concatenate([np.pad(picture, ((1, 1), (1, 1), (0, 0)), constant_values=255) for picture in scaled], 1)
 
 
 def result(run_dir: Path, path: Path, indices: tuple[int, ...] = (2, 3, 7, 8, 13, 17)) -> None:
