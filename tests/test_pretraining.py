@@ -102,7 +102,7 @@ def test_false_statements_have_no_evidence_and_parts_speak_for_their_class():
     places[0, 1, index["cat"]] = 9.0
     truth = torch.zeros(1, len(statements))
     truth[0, [index["dog"], index["dog head"]]] = 1
-    seen, verdict = evidence(places, truth, statements, strongest=1)
+    seen, verdict = evidence(places, truth, statements, strongest=(1,))
     assert seen[0, 2, index["dog"]] > 0.99 and seen[0, [0, 1, 3], index["dog"]].max() < 0.01
     assert seen[..., index["cat"]].max() == 0 and verdict[0, index["cat"]] == 0
     assert verdict[0, index["dog head"]] > 0.99

@@ -4,7 +4,8 @@ A vision transformer of this size does not find the classes by itself from a hun
 a convolutional network first and then taught to the transformer, patch by patch:
 
 1. *Teacher*: a small convolutional network and the text tower learn which statements ("a photo of a red dog", "a clean origami
-   poodle", "a drawing of a dog head") are said of an image. The score of a statement is the mean of its strongest places.
+   poodle", "a drawing of a dog head") are said of an image. The score of a statement is the mean of its strongest places: of
+   few at one step, to find small objects, of many at another, to find the whole of large ones.
 2. *Student*: an open_clip vision transformer learns, at every patch, how strongly the teacher sees each statement there that was
    said, and at its class token which were said. Statements that were not said of the image have no evidence anywhere.
 
@@ -61,7 +62,7 @@ class PretrainConfig:
     batch_size: int = 64
     teacher_lr: float = 2e-3
     student_lr: float = 2e-3
-    strongest: int = 5  # places whose mean is a statement's score in the teacher
+    strongest: tuple[int, ...] = (4, 12, 36)  # places whose mean is a statement's score in the teacher; one of them at each step
     seed: int = 0
 
 
@@ -163,7 +164,7 @@ class _Residual(_Unit):
 class Teacher(nn.Module):
     """Convolutional network with an output for every 8 x 8 patch: (B, 3, H, W) in 0..1 -> (B, D, H/8, W/8), L2-normalised.
 
-    A place sees 26 x 26 px and no more, so that what it says is said of what is there.
+    A place sees 58 x 58 px and no more: what a wider one says of a place is said of the whole object.
     """
 
     def __init__(self, dim: int):
@@ -171,7 +172,7 @@ class Teacher(nn.Module):
         self.trunk = nn.Sequential(
             nn.PixelUnshuffle(2),
             _Unit(12, 48), _Unit(48, 96, stride=2), _Residual(96, 96), _Unit(96, 192, stride=2),
-            _Residual(192, 192, size=1), _Residual(192, 192, size=1), _Residual(192, 192, size=1),
+            _Residual(192, 192), _Residual(192, 192), _Residual(192, 192, size=1),
         )  # fmt: skip
         self.head = nn.Conv2d(192, dim, 1)
 
@@ -237,7 +238,8 @@ def train_teacher(teacher: Teacher, clip, tokenizer, batches, statements: Statem
             text = clip.encode_text(tokenizer(statements.phrased(generator)), normalize=True).float()
             places = teacher(images.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2)
         logits = clip.logit_scale.exp() * places @ text.T + clip.logit_bias  # (B, N, S)
-        loss = balanced_bce(logits.topk(config.strongest, dim=1).values.mean(1), said, statements.group)
+        strongest = config.strongest[int(torch.randint(len(config.strongest), (), generator=generator))]
+        loss = balanced_bce(score(logits, strongest), said, statements.group)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -249,7 +251,12 @@ def train_teacher(teacher: Teacher, clip, tokenizer, batches, statements: Statem
             log("teacher", step, loss=loss.item())
 
 
-def evidence(places: Tensor, said: Tensor, statements: Statements, strongest: int) -> tuple[Tensor, Tensor]:
+def score(places: Tensor, strongest: int) -> Tensor:
+    """Logits at every place (B, N, S) -> of the image (B, S): the mean of the strongest places."""
+    return places.topk(strongest, dim=1).values.mean(1)
+
+
+def evidence(places: Tensor, said: Tensor, statements: Statements, strongest: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """What the teacher's logits (B, N, S) say of statements made (B, S): at each place (B, N, S) and of all of them (B, S), 0..1.
 
     Statements that were not made have no evidence anywhere; a class is also where what entails it is.
@@ -257,7 +264,7 @@ def evidence(places: Tensor, said: Tensor, statements: Statements, strongest: in
     seen = torch.sigmoid(places) * said[:, None]
     for k in range(statements.entails.shape[1]):
         seen[..., k] = seen[..., statements.entails[:, k]].amax(-1)
-    return seen, torch.sigmoid(places.topk(strongest, dim=1).values.mean(1)) * said
+    return seen, torch.stack([torch.sigmoid(score(places, number)) for number in strongest]).mean(0) * said
 
 
 def train_student(clip, teacher, tokenizer, batches, statements, config, log, save) -> None:
