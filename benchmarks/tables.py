@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-
 from methods import markdown as with_costs
+
 from vdalib.explore.tables import markdown_table, mean_and_error
 
 HERE = Path(__file__).parent

@@ -1,26 +1,26 @@
 """The book: `make book` builds notebooks, docs and API reference into build/book, from the project's root as source."""
 
 import re
+from pathlib import Path
 
-from vdalib import __version__
+import vdalib
 
 project = "VDA workbook"
 author = "The VDA workbook authors"
 copyright = "2026, The VDA workbook authors"  # noqa: A001
-version = release = __version__
+version = release = vdalib.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "docs/api/*.md", "notebooks/*.ipynb", "RESULTS.md"]
+include_patterns = ["docs/*.md", "docs/api/*.md", "notebooks/*.ipynb", "RESULTS.md", "data/partworld/MODEL_CARD.md"]
+exclude_patterns = [".*", "build", "runs"]
 html_extra_path = ["site"]  # index.html, which leads to docs/index.html
 
 nb_execution_mode = "off"
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]  # a page has no kernel
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
-math_number_all = False
 math_numfig = False
-numfig = False
 
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
@@ -37,6 +37,24 @@ html_theme_options = {
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
 
+
+def write_reference():
+    """docs/api/: a page for each room of the package, with its modules; what a room holds is said in vdalib's docstring."""
+    package, pages = Path(vdalib.__file__).parent, Path(__file__).parent / "api"
+    pages.mkdir(exist_ok=True)
+    rooms = dict(re.findall(r"^    (\w+) {2,}(.+)$", vdalib.__doc__, re.MULTILINE)) | {"pretraining": "PartWorld's small CLIP"}
+    for room, holds in rooms.items():
+        files = sorted((package / room).rglob("*.py")) or [package / f"{room}.py"]
+        modules = (".".join(("vdalib", *file.relative_to(package).with_suffix("").parts)) for file in files)
+        blocks = (f"```{{eval-rst}}\n.. automodule:: {module.removesuffix('.__init__')}\n```" for module in modules)
+        (pages / f"{room}.md").write_text("\n\n".join([f"# {room}: {holds}", *blocks]) + "\n", encoding="utf-8")
+    order = "\n".join(rooms)
+    about = "A street of rooms, each importing only those below it; made from the docstrings."
+    index = f"# API reference\n\n{about}\n\n```{{toctree}}\n:maxdepth: 1\n\n{order}\n```\n"
+    (pages / "index.md").write_text(index, encoding="utf-8")
+
+
+write_reference()
 
 SECTION = re.compile(r"\s*(Args|Returns|Raises):$")
 ENTRY = re.compile(r"[\w, ]+:\s")

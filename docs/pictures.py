@@ -229,13 +229,12 @@ def method() -> Picture:
     p.line([(1096, 980), (1066, 980)], TWO, gradient=True)
     p.line([(1160, 900), (1160, 826), (1066, 826)], TWO, gradient=True)
     # and back: attributes, description, query
-    p.line([(845, 884), (845, 850)], THREE)
-    p.line([(845, 802), (845, 774)], THREE)
+    for below, above in ((884, 850), (802, 774), (710, 678)):
+        p.line([(845, below), (845, above)], THREE)
     p.box(770, 712, 150, 60, "attributes\n$a_{k}^{i}$ = $g$($μ_{k}^{i}$)", THREE, 16)
     port(p, 958, 742, "$G_{k}$")
     p.line([(922, 742), (938, 742)], THREE)
     p.text(962, 784, "= $g$($μ_{k}$)", 16)
-    p.line([(845, 710), (845, 678)], THREE)
     p.box(770, 588, 150, 88, "visual description\n$A_{k}$ = Σ$_{i}$ $w_{k}^{i}$ $a_{k}^{i}$", THREE, 16)
     p.line([(768, 618), (692, 618)], THREE)
     p.line([(768, 930), (730, 930), (730, 656), (768, 656)], THREE)
@@ -254,10 +253,9 @@ def method() -> Picture:
         y = 800 + (0, 34, 90, 124)[row]
         p.add("rect", x=34, y=y - 15, width=20, height=20, rx=4, fill=TINT[colour], stroke=colour, stroke_width=2)
         p.text(66, y, words, 16, INK, "start")
-    p.line([(34, 962), (92, 962)], INK)
-    p.text(104, 968, "data", 16, INK, "start")
-    p.line([(162, 962), (224, 962)], INK, gradient=True)
-    p.text(236, 968, "gradients", 16, INK, "start")
+    for x, words, gradient in ((34, "data", False), (162, "gradients", True)):
+        p.line([(x, 962), (x + 60, 962)], INK, gradient)
+        p.text(x + 72, 968, words, 16, INK, "start")
     p.text(34, 1000, "Inference: image, CLIP, adapter, decoder, prediction.", 16, INK, "start")
     p.text(34, 1024, "Stars: class centres $μ_{k}$. Crosses: attribute centres $μ_{k}^{i}$.", 16, INK, "start")
     return p
@@ -292,8 +290,8 @@ def coupling() -> Picture:
     p.text(690, 300, "$z_{2}$ = $u_{2}$ $e^{s(u₁)}$ + $t$($u_{1}$)", 20)
     p.box(706, 124, 120, 76, "join", SOFT)
     p.box(852, 124, 100, 76, "ActNorm", TWO)
-    p.line([(828, 162), (850, 162)], INK)
-    p.line([(954, 162), (986, 162)], INK)
+    for start, end in ((828, 850), (954, 986)):
+        p.line([(start, 162), (end, 162)], INK)
     p.text(970, 150, "$z$", 20)
     p.text(
         34, 342, "Back again, without inverting $s$ or $t$: $u_{2}$ = ($z_{2}$ − $t$($z_{1}$)) $e^{−s(z₁)}$.", 17, INK, "start"
