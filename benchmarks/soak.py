@@ -1,6 +1,6 @@
 """Kills, damages and resumes what the workbook does at random moments, and compares it with runs that never stopped.
 
-    python benchmarks/soak.py --minutes 10 [--seed 1] [--out benchmarks/soak.json]
+    python benchmarks/soak.py --minutes 10 [--seed 1] [--jobs train voc] [--out benchmarks/soak.json]
 
 A life of a job, such as a training, begins in a folder as it is given. Its command is started, killed and started again until it
 ends by itself; then every file must be that of a run that never stopped, bit for bit but for the clock, and no other be there.
@@ -96,6 +96,7 @@ class Tally:
 
     def __str__(self) -> str:
         lines = [f"{job}: {self.lives[job]} lives, kills {dict(kills)}" for job, kills in self.kills.items()]
+        lines += [f"difference: {text}" for text in self.differences] + [f"left over: {text}" for text in self.left_over]
         found = f"{len(self.differences)} differences, {len(self.left_over)} left over"
         told = f"{self.killed} kills {dict(self.signals)}, {self.damaged} checkpoints damaged"
         return "\n".join([*lines, f"seed {self.seed}: {told}, {found}, {self.hours:.2f} h"])
@@ -302,10 +303,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=[*JOBS])
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
     out = given.out.resolve()
-    found = soak(given.seed, given.minutes)
+    found = soak(given.seed, given.minutes, jobs=given.jobs)
     from methods import code_version
 
     from vdalib.io import write_json
