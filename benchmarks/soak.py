@@ -1,6 +1,6 @@
 """Kills, damages and resumes what the workbook does at random moments, and compares it with runs that never stopped.
 
-    python benchmarks/soak.py --minutes 10 [--seed 1] [--jobs train voc] [--out benchmarks/soak.json]
+    python benchmarks/soak.py --minutes 10 [--kills 300] [--seed 1] [--jobs train voc] [--out benchmarks/soak.json]
 
 A life of a job, such as a training, begins in a folder as it is given. Its command is started, killed and started again until it
 ends by itself; then every file must be that of a run that never stopped, bit for bit but for the clock, and no other be there.
@@ -27,7 +27,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import soak_data
@@ -112,7 +112,7 @@ class Soak:
 
     def never_stopped(self) -> None:
         """Each job once without a kill, kept in `reference`, and once in a bare interpreter, which takes how long?"""
-        for job in dict.fromkeys(["train", *self.jobs]):
+        for job in dict.fromkeys(["train"] * ("segment" in self.jobs) + self.jobs):
             soak_data.begin(job)
             self.seconds[job] = self._whole(job)
             self.operations[job] = int(Path("operations").read_text())
@@ -147,9 +147,8 @@ class Soak:
         if how in ("operation", "torn"):
             sent = signal.SIGKILL if how == "torn" else sent
             return Kill(how, sent, self.dice.randint(1, self.operations[job]))
-        return Kill(
-            how, sent, self.dice.uniform(0, self.seconds["start-up" if how == "start-up" else job]), self.dice.random() < 0.3
-        )
+        seconds = self.seconds["start-up" if how == "start-up" else job]
+        return Kill(how, sent, self.dice.uniform(0, seconds), self.dice.random() < 0.3)
 
     def _whole(self, job: str, bare: bool = False) -> float:
         """Seconds of a run without a kill."""
@@ -178,28 +177,30 @@ class Soak:
 
     def _compare(self, job: str, history: str, status: int | None = 0) -> None:
         """Waits for what the killed left running, then tells what `out` has otherwise than the reference."""
-        differences, left_over = soak_data.compared(Path("out"), Path("reference") / job)
         alive = soak_data.outlived(PATIENCE / 10)
+        differences, left_over = soak_data.compared(Path("out"), Path("reference") / job)
         told = [f"{job} ({history}): {text}" for text in differences]
         if status != 0:
             said = " ".join(Path("log").read_text(errors="replace").split())[-1000:]
             told.append(f"{job} ({history}): {'hung' if status is None else f'status {status}'}: {said}")
         self.tally.differences += told
         self.tally.left_over += [f"{job} ({history}): {name}" for name in [*left_over, *alive]]
-        if told or left_over:
+        if (told or left_over) and Path("out").exists():
             shutil.copytree("out", Path("kept") / str(self.tally.lives.total()), dirs_exist_ok=True)
 
 
 def start(words: Sequence[str], kill: Kill | None = None, bare: bool = False) -> int:
     """A process of `vdalib` with these words, its output in `log`; in a bare interpreter, or a fork that dies as planned."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # else it could reach the fork before it is one of ours
     process = os.fork()
     if process:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return process
     status = 1
     try:
         os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         log = os.open("log", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -217,10 +218,12 @@ def start(words: Sequence[str], kill: Kill | None = None, bare: bool = False) ->
     except BaseException:
         traceback.print_exc()
     finally:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
 
 
 @contextmanager
@@ -283,9 +286,8 @@ def soak(seed: int, minutes: float = 0, kills: int = 0, jobs: Sequence[str] = tu
         lives.never_stopped()
         while time.monotonic() < started + 60 * minutes or lives.tally.killed < kills:
             lives.live()
-            print(
-                f"\r{lives.tally.killed} kills, {len(lives.tally.differences)} differences", end="", file=sys.stderr, flush=True
-            )
+            found = f"{lives.tally.killed} kills, {len(lives.tally.differences)} differences"
+            print(f"\r{found}", end="", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
     finally:
@@ -302,18 +304,19 @@ def soak(seed: int, minutes: float = 0, kills: int = 0, jobs: Sequence[str] = tu
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--kills", type=int, default=0, help="go on until there were so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", nargs="+", choices=JOBS, default=[*JOBS])
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
     out = given.out.resolve()
-    found = soak(given.seed, given.minutes, jobs=given.jobs)
+    found = soak(given.seed, given.minutes, given.kills, given.jobs)
     from methods import code_version
 
     from vdalib.io import write_json
 
     entries = json.loads(out.read_text()) if out.exists() else []
-    write_json(out, [*entries, {"version": code_version(), "minutes": given.minutes, "killed": found.killed, **asdict(found)}])
+    write_json(out, [*entries, {"version": code_version(), "minutes": given.minutes, "killed": found.killed, **vars(found)}])
     print(found)
     raise SystemExit(not found.clean)
 

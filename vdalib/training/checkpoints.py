@@ -77,7 +77,7 @@ def prune(run_dir: Path, newest: int, keep: int, always: Iterable[int]) -> list[
     Later ones are damaged, or training would be there, and count for nothing. What killed processes left goes, too.
     """
     for left in (run_dir / "checkpoints").glob("step_*.partial"):
-        shutil.rmtree(left)
+        shutil.rmtree(left, ignore_errors=True)
     gone = [step for step in [step for step in steps(run_dir) if step <= newest][:-keep] if step not in {*always}]
     for step in gone:
         where = folder(run_dir, step)
