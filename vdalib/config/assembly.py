@@ -1,4 +1,4 @@
-"""Settings of what visual descriptions are made from and how they join the queries (method.md sec. 5 to 7)."""
+"""Settings of what visual descriptions are made from and how they join the queries (docs/equations.md)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vdalib.config.schema import LARGE, Count, NonNegative, Positive, Range, Sec
 
 @dataclass(frozen=True)
 class FlowConfig(Section):
-    """The invertible network [A] sec. 2; method.md sec. 5."""
+    """The invertible network [A] sec. 2; docs/equations.md."""
 
     steps: Size = 6  # invertible layers
     coupling: Literal["affine", "none"] = "affine"  # affine [A]; none leaves ActNorm alone, a control [R]
@@ -21,7 +21,7 @@ class FlowConfig(Section):
 
 @dataclass(frozen=True)
 class MixtureConfig(Section):
-    """The hierarchical mixture in latent space and how it is fitted (method.md sec. 5)."""
+    """The hierarchical mixture in latent space and how it is fitted (docs/equations.md)."""
 
     attributes: Size = 8  # of each class: M [N]
     patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
@@ -39,7 +39,7 @@ class MixtureConfig(Section):
 
 @dataclass(frozen=True)
 class AssemblyConfig(Section):
-    """From a mixture to queries: VDAF, DSE and the reliable filter (method.md sec. 5 to 7)."""
+    """From a mixture to queries: VDAF, DSE and the reliable filter (docs/equations.md)."""
 
     fusion: bool = True  # VDAF: visual descriptions join the text in the queries [N]
     enhancement: bool = True  # DSE: L_con pulls the adapter to the class anchors [N]

@@ -80,7 +80,7 @@ class DataConfig(Section):
 
 @dataclass(frozen=True)
 class ClipConfig(Section):
-    """The frozen CLIP, its dense calibration and its prompts (method.md sec. 2)."""
+    """The frozen CLIP, its dense calibration and its prompts [P]."""
 
     model: str = "partworld"  # an open_clip model name, or our own small one
     pretrained: str | None = "partworld"  # open_clip tag or weights file; None = random weights
@@ -157,7 +157,7 @@ class SegmenterConfig(Section):
 
 @dataclass(frozen=True)
 class RefineConfig(Section):
-    """From CAM to pseudo label (method.md sec. 4)."""
+    """From CAM to pseudo label (docs/equations.md)."""
 
     random_walk: bool = True  # along the attention maps [P]; False leaves the seeds to PAR alone [R]
     affinity_threshold: Share = 0.79  # of a CAM's maximum, for its box mask [P]
@@ -172,7 +172,7 @@ class RefineConfig(Section):
 
 @dataclass(frozen=True)
 class ScheduleConfig(Section):
-    """The three stages and the optimiser (method.md sec. 8)."""
+    """The three stages and the optimiser (docs/equations.md)."""
 
     segmenter_steps: Steps = 8000  # stage 1: text queries only [A]
     inter_steps: Steps = 2000  # stage 2: + INN with the class mixture [A]
@@ -213,7 +213,7 @@ class ScheduleConfig(Section):
 
 @dataclass(frozen=True)
 class InferenceConfig(Section):
-    """Multi-scale, flip and DenseCRF (method.md sec. 9)."""
+    """Multi-scale, flip and DenseCRF ([A] section 1)."""
 
     size: Size | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
     square: bool = False  # to size x size whatever the aspect, as in ToCo and SeCo [P]
