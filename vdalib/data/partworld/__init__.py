@@ -3,7 +3,7 @@
 >>> world = PartWorld("train", seed=0)
 >>> sample = world[0]
 >>> sample.image.shape, sample.labels.shape, sample.name
-(torch.Size([3, 144, 112]), torch.Size([10]), 'train_0_000000')
+(torch.Size([3, 104, 160]), torch.Size([10]), 'train_0_000000')
 """
 
 from .captions import SCENE_PHRASES, TEMPLATES, captions
