@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -130,6 +130,7 @@ class Browser:
         self.album = Album(self.dataset, run.predictor, gallery)
         self.evidence = lru_cache(CACHED_IMAGES)(self._evidence)
         self.of_text = lru_cache(CACHED_TEXTS)(self._of_text)
+        self.gallery = cache(self._gallery)
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -151,9 +152,7 @@ class Browser:
     def _training(self):
         return self.run.dataset("train")
 
-    @cached_property
-    def gallery(self) -> Gallery:
-        """What `nearest` and `probe` search; the first use looks at all its images."""
+    def _gallery(self) -> Gallery:
         patches, images, places = [], [], []
 
         def watch(batch, evidence):
@@ -243,10 +242,10 @@ class Browser:
 
     def nearest(self, k: int, component: int, count: int = 5) -> list[Neighbour]:
         """The training prototypes of class k whose latents lie nearest to a component's centre; of the gallery."""
-        found = self.gallery.prototypes
+        found = self.gallery().prototypes
         own = (found.reliable & (found.classes == k)).nonzero()[:, 0]
         centre = self.run.mixture.gmm.attribute_centres()[k, component].cpu()
-        distances = (self.gallery.latents[own] - centre).norm(dim=1)
+        distances = (self.gallery().latents[own] - centre).norm(dim=1)
         order = distances.argsort()[:count]
         samples = ((self._training[int(found.images[own[i]])], distances[i].item()) for i in order)
         return [Neighbour(sample.image, sample.name, distance) for sample, distance in samples]
@@ -275,7 +274,7 @@ class Browser:
         return Probe(place, _at(probabilities, place), _at(seeds, place).item(), cosines, distances, neighbours)
 
     def _most_like(self, patch: Tensor, count: int) -> list[Patch]:
-        gallery, found, taken = self.gallery, [], set()
+        gallery, found, taken = self.gallery(), [], set()
         cosines = gallery.patches @ patch
         for i in cosines.argsort(descending=True).tolist():
             if (image := int(gallery.images[i])) not in taken:

@@ -15,7 +15,6 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
 from vdalib.data.classes import distinct_colours
-from vdalib.data.images import VOID
 from vdalib.explore import plots
 from vdalib.explore.browsing import PARTS, View
 

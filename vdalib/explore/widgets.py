@@ -65,7 +65,7 @@ class AttributeBrowser(anywidget.AnyWidget):
         self._last: list[View] = []
         self.on_msg(self._answer)
         if self.browser.run.labeller is not None:
-            self.browser.gallery  # now, so that no change waits for it
+            self.browser.gallery()  # now, so that no change waits for it
         self.choose()
         gc.freeze()  # else Python's collector walks all of torch in the middle of a change, for 0.4 s
         atexit.register(gc.unfreeze)
@@ -181,7 +181,7 @@ class AttributeBrowser(anywidget.AnyWidget):
         for name, known in (("query", queries), ("map", maps)):
             if changes.get(name, known[0]) not in known:
                 raise ValueError(f"{name}: {run} has no {changes[name]!r} (there are: {', '.join(known)})")
-        default = next((kind for kind in (FUSED, *queries) if kind in queries))
+        default = next(kind for kind in (FUSED, *queries) if kind in queries)
         query = asked["query"] if asked["query"] in queries else default
         shown = asked["map"] if asked["map"] in maps else SEED
         number = 0 if browser.run.mixture is None else browser.run.config.mixture.attributes
