@@ -50,7 +50,7 @@ def test_two_label_maps_differ_where_they_do_in_the_second_one_s_colours():
     pixels = np.asarray(layer.image)
     assert tuple(pixels[0, 0]) == (*ImageColor.getrgb("#123456"), 255) and tuple(pixels[3, 0]) == (0, 0, 0, 255)
     assert not pixels[4:].any()
-    assert [(name, share) for name, _, share in layer.entries] == [("sea lion", 0.1), ("background", 0.1)]
+    assert {name: share for name, _, share in layer.entries} == {"sea lion": 0.1, "background": 0.1}
     assert "20.0 %" in layer.note
 
 

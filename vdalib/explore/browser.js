@@ -212,7 +212,8 @@ function render({ model, el }) {
       onclick: () => choose({ image: one.index }),
     }, h("img", { src: one.src, alt: one.name }), h("span", { textContent: one.note || one.index })));
     fill("strip", step("‹", "page before", -found.page), h("div", { className: "vda-film" }, items), step("›", "page after", found.page));
-    parts.strip.querySelector(".vda-film [aria-pressed=true]")?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+    const [film, on] = [".vda-film", ".vda-film [aria-pressed=true]"].map(name => parts.strip.querySelector(name));
+    if (on) film.scrollLeft = on.offsetLeft + on.offsetWidth / 2 - film.clientWidth / 2; // scrollIntoView would move the whole page
   }
 
   function draw() {

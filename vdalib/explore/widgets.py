@@ -70,6 +70,9 @@ class AttributeBrowser(anywidget.AnyWidget):
         gc.freeze()  # else Python's collector walks all of torch in the middle of a change, for 0.4 s
         atexit.register(gc.unfreeze)
 
+    def __repr__(self) -> str:
+        return f"AttributeBrowser({self._first!r})"
+
     def choose(self, **changes: Any) -> None:
         """Change settings, and show what they say.
 
