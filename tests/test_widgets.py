@@ -68,6 +68,14 @@ def test_the_alpha_shown_is_the_alpha_used(widget, asked):
     assert "alpha 0.25" in widget.shown["layers"][0]["note"]
 
 
+def test_components_are_those_of_one_class(widget, asked):
+    widget.choose(components=[1], second={"components": [2]})
+    widget.choose(opacity=0.2)
+    assert (widget.settings["components"], widget.settings["second"]["components"]) == ((1,), (2,))
+    widget.choose(image=next(i for i in range(12) if asked[1] not in widget.browser.classes(i)))
+    assert not widget.settings["components"] and not widget.settings["second"]["components"]
+
+
 def test_two_views_are_asked_apart_and_their_difference_is_shown(widget, asked):
     widget.choose(query=TEXT, second={"query": DESCRIPTION})
     first, second, difference = widget.shown["layers"]

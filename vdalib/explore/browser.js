@@ -106,7 +106,7 @@ function components(key, view, chosen, change) {
   const all = h("button", { type: "button", textContent: "all", disabled: !chosen.length, "data-key": `${key}-all`,
     onclick: () => change({ components: [] }) });
   return h("div", { className: "vda-components" },
-    h("p", { className: "vda-soft" }, `components by response (line: all alike); ${hint} `, all), rows);
+    h("p", { className: "vda-soft" }, all, ` components by response (line: all alike); ${hint}`), rows);
 }
 
 /** What is asked of one view. */

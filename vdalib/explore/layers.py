@@ -170,7 +170,7 @@ def _legend_lines(layer: Layer) -> list:
     if layer.scale:
         colours, low, high = layer.scale
         return [f"{low} to {high}"]
-    return [(f"{name} {100 * share:.0f} %", colour) for name, colour, share in layer.entries]
+    return [(f"{name} {100 * share:.1f} %", colour) for name, colour, share in layer.entries]
 
 
 def _fitted(text: str, font, width: int) -> str:

@@ -169,11 +169,12 @@ class AttributeBrowser(anywidget.AnyWidget):
         asked = changes.get("class_name") or (changes.get("only") if "only" in changes else settings["class_name"])
         preferred = (asked, settings["class_name"], settings["only"], own[0])
         settings["class_name"] = next(name for name in preferred if name in own)
-        settings |= self._settled_view(settings, changes)
+        fresh = {} if settings["class_name"] == self.settings.get("class_name") else {"components": ()}  # they are a class's own
+        settings |= self._settled_view({**settings, **fresh, **changes}, changes)
         if (second := settings["second"]) is not None:
             given = _known(changes.get("second") or {}, _ASKED)
             before = self.settings.get("second") or {name: settings[name] for name in _ASKED}
-            settings["second"] = self._settled_view({**before, **second}, given)
+            settings["second"] = self._settled_view({**before, **second, **fresh, **given}, given)
         return settings
 
     def _settled_view(self, asked: Mapping[str, Any], changes: Mapping[str, Any]) -> dict:
