@@ -192,6 +192,8 @@ class AttributeBrowser(anywidget.AnyWidget):
         if wrong := [i for i in changes.get("components", ()) if i not in range(number)]:
             raise ValueError(f"components: found {wrong[0]!r}, expected numbers below {number}")
         components = tuple(i for i in asked["components"] if i < number)
+        if query == FREE:
+            browser.of_text(asked["text"])  # ValueError at once, also where the map does not ask
         alpha = None if asked["alpha"] is None else min(max(float(asked["alpha"]), 0.0), 1.0)
         return {"run": run, "query": query, "components": components, "alpha": alpha, "map": shown, "text": asked["text"]}
 
