@@ -14,7 +14,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 VENV ?= .venv
 BIN  := $(VENV)/bin
 
-.PHONY: run notebooks lab test lint clip benchmark clean
+.PHONY: run notebooks lab test lint book clip benchmark clean
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: %s is Python %d.%d, the workbook needs 3.10 or newer: make run PYTHON=python3.12" % (sys.executable, sys.version_info[0], sys.version_info[1]) if sys.version_info < (3, 10) else 0)'
@@ -39,6 +39,14 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
+$(VENV)/book: $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --editable ".[book]"
+	@touch $@
+
+book: $(VENV)/book
+	$(BIN)/python -m sphinx -b html -c docs -W --keep-going --quiet . build/book
+	@echo "the book is build/book/index.html"
+
 clip: $(VENV)/installed
 	$(BIN)/vdalib pretrain-clip
 
@@ -46,4 +54,4 @@ benchmark: $(VENV)/installed
 	$(BIN)/python benchmarks/step.py --preset $(PRESET) $(if $(DATA),data.root=$(DATA))
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build

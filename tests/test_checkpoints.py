@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,36 @@ def test_stage_ends_and_the_newest_checkpoints_stay_and_the_rest_goes_with_a_wor
     said = capsys.readouterr()
     assert "removed the checkpoint of step 2; ends of stages and the newest 1 stay (schedule.keep)" in said.out + said.err
     assert not [*(tmp_path / "checkpoints").glob("*.partial")]
+
+
+def test_damaged_checkpoints_do_not_push_out_those_that_training_goes_on_from(tmp_path):
+    once = {"schedule.segmenter_steps": 8, "schedule.inter_steps": 0, "schedule.keep": 1}
+    run(tmp_path, once | {"schedule.checkpoint_every": 1}, until=3)
+    for step in (7, 8):
+        shutil.copytree(checkpoints.folder(tmp_path, 3), checkpoints.folder(tmp_path, step), dirs_exist_ok=True)
+        flip(checkpoints.folder(tmp_path, step) / "model.safetensors")
+    with pytest.warns(UserWarning, match="going on from an older one"):
+        run(tmp_path, once | {"schedule.checkpoint_every": 1}, until=5)
+    assert checkpoints.steps(tmp_path) == [5, 7, 8]
+    checkpoints.read(tmp_path, 5)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_a_killed_writer_or_remover_left_goes(tmp_path, stopped, whole, finished):
+    run_dir = shutil.copytree(whole, tmp_path / "it") if finished else stopped
+    for step in (2, 5, 7):  # a checkpoint half removed, one of Ctrl+C half written, and one that training comes to no more
+        half = checkpoints.folder(run_dir, step).with_suffix(".partial")
+        half.mkdir()
+        (half / "model.safetensors").write_bytes(b"half of it")
+    start(run_dir, ALL).fit()
+    assert not [*(run_dir / "checkpoints").glob("*.partial")]
+
+
+def test_a_checkpoint_that_a_killed_process_did_not_come_to_remove_goes(tmp_path):
+    run(tmp_path, {"schedule.keep": 1})
+    shutil.copytree(checkpoints.folder(tmp_path, 9), checkpoints.folder(tmp_path, 8))
+    start(tmp_path, {"schedule.keep": 1}).fit()
+    assert checkpoints.steps(tmp_path) == [3, 6, 9]
 
 
 def test_a_finished_model_without_its_checkpoints_is_not_overwritten(tmp_path, whole):

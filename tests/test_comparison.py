@@ -102,6 +102,13 @@ def test_curves_are_means_over_a_variants_runs(six):
     assert [bar.get_height() for bar in axis.patches] == [0, 3, -3]
 
 
+def test_names_that_matplotlib_would_hide_or_take_for_mathematics_are_in_the_legend(tmp_path):
+    changed = {"mixture__attributes": 5, "mixture__recent": 9, "schedule__learning_rate": 0.1}
+    figure, _ = compare(made_up(tmp_path / "_one"), made_up(tmp_path / "$^$", **changed)).curves()
+    figure.canvas.draw()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["_one", r"\$^\$"]
+
+
 def test_the_command_prints_and_leaves_tables_and_figures(six, tmp_path, capsys):
     main(["compare", *map(str, six), "--out", str(tmp_path / "out")])
     assert "| val, plain |" in capsys.readouterr().out

@@ -225,3 +225,4 @@ def test_names_with_dollars_are_drawn_as_they_are(name):
         figure.canvas.draw()
         texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().replace(r"\$", "$") == name]
         assert texts and not any(matplotlib.cbook.is_math_text(text.get_text()) for text in texts)
+    assert len(plots.grouped_bars({name: {"cat": [1.0]}}, "share")[0].legends[0].get_texts()) == 1

@@ -104,6 +104,13 @@ def test_one_command_downloads_unpacks_and_converts_all(served, tmp_path, capsys
     assert served.downloads() == ["voc.tar", "sbd.tgz"] and len(served.asked) == 4  # nothing was asked for again
 
 
+def test_what_a_killed_process_had_unpacked_goes_although_nothing_is_missing(served, tmp_path):
+    prepare(tmp_path / "data")
+    (tmp_path / "data" / "voc.tar.unpacked" / "VOCdevkit").mkdir(parents=True)
+    prepare(tmp_path / "data")
+    assert not leftovers(tmp_path / "data")
+
+
 def test_a_whole_archive_is_not_downloaded_again_and_a_broken_one_is(served, tmp_path):
     root = tmp_path / "data"
     root.mkdir()

@@ -1,4 +1,4 @@
-"""From an image to a label map with the segmenter alone: multi-scale, flip, DenseCRF (method.md sec. 9)."""
+"""From an image to a label map with the segmenter alone: multi-scale, flip, DenseCRF ([A] section 1)."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def reliable(
     Args:
         prototypes, present: (B, K, D) and (B, K) of `instance_prototypes`.
         class_text, background_text: (K, D) and (N, D) unit text prototypes that compete in the softmax.
-        logit_scale: of CLIP, 1 / tau ([R], see method.md sec. 5); threshold: eta in 0..1.
+        logit_scale: of CLIP, 1 / tau ([R], see docs/equations.md); threshold: eta in 0..1.
     """
     text = torch.cat([class_text, background_text])  # (K+N, D)
     probability = (logit_scale * prototypes @ text.T).softmax(-1)  # (B, K, K+N)

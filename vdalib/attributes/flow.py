@@ -61,7 +61,7 @@ class ActNorm(nn.Module):
 class AffineCoupling(nn.Module):
     """z1 = u1, z2 = u2 * exp(s(u1)) + t(u1), where u1, u2 are the halves of the channels ([A] sec. 2).
 
-    Starts as the identity: the last layers of s and t are zero ([R], see method.md sec. 5).
+    Starts as the identity: the last layers of s and t are zero ([R], see docs/equations.md).
 
     Args:
         dim: channels D, even.
@@ -92,7 +92,7 @@ class AffineCoupling(nn.Module):
 
 
 class Permutation(nn.Module):
-    """z = x[order] over the channels, log_det = 0 ([R], see method.md sec. 5)."""
+    """z = x[order] over the channels, log_det = 0 ([R], see docs/equations.md)."""
 
     def __init__(self, order: Tensor):
         super().__init__()
@@ -153,7 +153,7 @@ class InvertibleNetwork(Chain):
         steps: number of `FlowStep`s (6 in [A]).
         mixing: "none" is the appendix to the letter, where half of the channels meet nothing but ActNorm;
             "swap" exchanges the halves before each coupling, "permute" shuffles the channels by fixed
-            permutations drawn from `seed` ([R] ours, see method.md sec. 5).
+            permutations drawn from `seed` ([R] ours, see docs/equations.md).
         clamp, hidden: see `AffineCoupling`.
         seed: of the permutations.
         coupling: see `FlowStep`; a chain of ActNorms alone is the control that says what the couplings are for.

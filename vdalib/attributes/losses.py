@@ -26,7 +26,7 @@ def inter_class_nll(energy: Tensor, log_weights: Tensor, log_det: Tensor, scale:
 
     Args:
         energy: (n, K) class energies; log_weights: (K,) c_k; log_det: (n,).
-        scale: 1 for nats per vector (literal), D for nats per dimension ([R], see method.md sec. 5).
+        scale: 1 for nats per vector (literal), D for nats per dimension ([R], see docs/equations.md).
 
     >>> energy, log_det = torch.tensor([[0.0, 2.0]]), torch.zeros(1)
     >>> inter_class_nll(energy, torch.tensor([0.5, 0.5]).log(), log_det)
@@ -55,7 +55,7 @@ def discriminative(energy: Tensor, log_weights: Tensor, classes: Tensor) -> Tens
 
 
 def class_contrastive(prototypes: Tensor, anchors: Tensor, classes: Tensor, temperature: float, total: Total = whole) -> Tensor:
-    """L_con: InfoNCE that pulls each prototype to its class anchor, away from others ([N], method.md sec. 7).
+    """L_con: InfoNCE that pulls each prototype to its class anchor, away from others ([N], docs/equations.md).
 
     Args:
         prototypes: (n, D), where n = 0 gives 0; anchors: (K, D), without gradient; classes: (n,) in 0..K-1.

@@ -17,7 +17,7 @@ class HierarchicalGMM(nn.Module):
     Args:
         num_classes, num_attributes, dim: K, M >= 1 and D.
         offset_scale: standard deviation, per dimension, of the initial offsets Delta. Over all classes
-            a latent channel has a variance of about 1: stay well below ([R], method.md sec. 5).
+            a latent channel has a variance of about 1: stay well below ([R], docs/equations.md).
         initial_samples: of a class, after which `initialise` leaves its centre to the optimiser. Before the
             first, the centre is N(0, I).
 

@@ -29,7 +29,7 @@ class FrozenCLIP(nn.Module):
     logit_scale: inverse temperature of its cosines, exponentiated.
     The options are those of `dense_forward`; impossible ones raise ValueError at once.
 
-    Source: [P] method.md sec. 2.
+    Source: [P] CLIP Surgery, ExCEL.
     """
 
     def __init__(

@@ -65,7 +65,7 @@ def dense_forward(
     embed: (layers, grid) -> (B, E, h, w) adapter features.
 
     Raises ValueError for a tower, size or option that it cannot serve.
-    Source: [P] CLIP Surgery, ExCEL, MaskCLIP; method.md sec. 2 and Annex.
+    Source: [P] CLIP Surgery, ExCEL, MaskCLIP.
     """
     require_supported(visual)
     blocks = visual.transformer.resblocks
@@ -124,7 +124,7 @@ def adapter_attention(embedding: Tensor, sharpness: float = 3.0) -> Tensor:
     The mean is taken per image, so that an image's features never depend on its neighbours in the batch.
     A patch always attends to itself: its cosine of one is below the mean by rounding only, which must not
     empty a row.
-    Source: [P] ExCEL's learnable calibration; method.md Annex.
+    Source: [P] ExCEL's learnable calibration.
     """
     features = F.normalize(embedding.flatten(2), dim=1)  # (B, E, N)
     similarity = features.transpose(1, 2) @ features

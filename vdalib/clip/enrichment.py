@@ -21,7 +21,7 @@ class AttributeBank(nn.Module):
     members: (K, A) long, how many sentences of a class fell to a centre: which attributes classes share.
     fingerprint: (32,) uint8, SHA-256 of the sentences; a state of other ones is refused with a ValueError.
 
-    Source: [P] ExCEL; peers/excel.md sec. 2 and 13.
+    Source: [P] ExCEL.
     """
 
     def __init__(self, texts: Texts, embedded: Tensor, num_classes: int, attributes: int):

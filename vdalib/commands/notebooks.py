@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from vdalib.io import WORKBOOK
+from vdalib.io import WORKBOOK, atomic_path
 from vdalib.progress import STATUS_FILE
 
 NOTEBOOKS = WORKBOOK / "notebooks"
@@ -80,6 +81,18 @@ def execute(
                 raise KeyboardInterrupt(error.evalue) from None
             place = f"cell {error.cell_index + 1} of {output}"
             raise CellError(f"{error.ename}: {' '.join(error.evalue.split())} (see {place})") from error
+    _lead_links_back(Path(output))
+
+
+def _lead_links_back(executed: Path) -> None:
+    """Let relative links of a notebook, `](../`, lead from its executed copy to where they led before."""
+    try:
+        root = quote(os.path.relpath(WORKBOOK, executed.parent).replace(os.sep, "/"))
+    except ValueError:  # on another drive
+        return
+    text = executed.read_text(encoding="utf-8").replace("](../", f"]({root}/")
+    with atomic_path(executed) as path:
+        path.write_text(text, encoding="utf-8")
 
 
 def parameters_of(notebook: str | Path) -> dict[str, Parameter]:

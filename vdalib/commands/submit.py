@@ -17,7 +17,7 @@ COMPETITION = "comp6"
 
 
 def submit(run_dir: str | Path, split: str = "test", root: str | Path | None = None) -> Path:
-    """Segment a split of VOC 2012 with a trained run, multi-scale and CRF (method.md sec. 9), on a GPU if there is one.
+    """Segment a split of VOC 2012 with a trained run, multi-scale and CRF ([A] section 1), on a GPU if there is one.
 
     Writes {run_dir}/results/VOC2012/Segmentation/comp6_{split}_cls/{image}.png, palette PNGs of the images'
     own sizes, and returns that folder. Goes on where it was stopped: masks younger than the run's weights are

@@ -92,7 +92,7 @@ class SecoOptions(TokenOptions):
 
 @dataclass(frozen=True)
 class ExCELOptions(Section):
-    """The moments are `schedule.adapter_joins` and `schedule.prediction_joins` (peers/excel.md sec. 3, 7 and 8)."""
+    """The moments are `schedule.adapter_joins` and `schedule.prediction_joins` [P]."""
 
     # Whose pseudo labels the affinity loss takes until `schedule.prediction_joins`: of static CAMs (the paper) or the
     # current ones (the code) [P].
@@ -104,7 +104,7 @@ class ExCELOptions(Section):
 class WeCLIPOptions(Section):
     """The refinement module (RFM) begins at `schedule.adapter_joins`; `refine.adapter_affinity: false` leaves it out.
 
-    Defaults are the published ones for VOC (peers/weclip.md sec. 4 and 5).
+    Defaults are the published ones for VOC [P].
     """
 
     plain_blocks: Count = 8  # last attention maps averaged before it

@@ -1,4 +1,4 @@
-"""Every setting of a run: plain dataclasses, one per module, and presets in YAML that state what differs.
+"""Every setting of a run: plain dataclasses, one per module (flow, mixture and assembly are in `assembly`), presets in YAML.
 
 >>> Config.from_preset("partworld", {"schedule.batch_size": 8}).schedule.batch_size
 8
@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
+from vdalib.config.assembly import AssemblyConfig, FlowConfig, MixtureConfig
 from vdalib.config.methods import options_class
 from vdalib.config.reading import shown, with_relative
 from vdalib.config.schema import (
-    LARGE,
     Count,
     NonNegative,
     Positive,
@@ -80,7 +80,7 @@ class DataConfig(Section):
 
 @dataclass(frozen=True)
 class ClipConfig(Section):
-    """The frozen CLIP, its dense calibration and its prompts (method.md sec. 2)."""
+    """The frozen CLIP, its dense calibration and its prompts [P]."""
 
     model: str = "partworld"  # an open_clip model name, or our own small one
     pretrained: str | None = "partworld"  # open_clip tag or weights file; None = random weights
@@ -156,52 +156,8 @@ class SegmenterConfig(Section):
 
 
 @dataclass(frozen=True)
-class FlowConfig(Section):
-    """The invertible network [A] sec. 2; method.md sec. 5."""
-
-    steps: Size = 6  # invertible layers
-    coupling: Literal["affine", "none"] = "affine"  # affine [A]; none leaves ActNorm alone, a control [R]
-    mixing: Literal["permute", "swap", "none"] = "permute"  # of channels, between layers [R]
-    clamp: Positive = 1.9  # a in a tanh(s / a), which bounds log scales [R]
-    hidden: Size | None = None  # width of the coupling networks; None = joint width [R]
-
-
-@dataclass(frozen=True)
-class MixtureConfig(Section):
-    """The hierarchical mixture in latent space and how it is fitted (method.md sec. 5)."""
-
-    attributes: Size = 8  # of each class: M [N]
-    patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
-    start: Literal["random", "kmeans"] = "random"  # of attribute offsets; kmeans of recent latents when stage 3 begins is [R]
-    offset_scale: Positive = 0.1  # initial spread of attribute offsets, latent units [R]
-    batch_size: Annotated[int, Range(at_least=2, at_most=LARGE)] = 16  # reliable prototypes per INN step [N]
-    replay: Steps = 0  # further INN steps after each, on prototypes drawn from the recent ones [R]
-    replay_balanced: bool = False  # draw each class as often as any other [R]
-    recent: Count = 1024  # reliable prototypes kept for replay and for the k-means start [R]
-    learning_rate: Positive = 2e-4  # of the INN [N]
-    centre_lr_factor: Positive = 10.0  # centres and weights of the mixture learn this much faster [R]
-    nll_scale: Literal["per_dimension", "per_vector"] = "per_dimension"  # of L_inter and L_intra: divided by D or not [R]
-    discriminative_weight: NonNegative = 1.0  # of L_dis beside L_inter [N]
-
-
-@dataclass(frozen=True)
-class AssemblyConfig(Section):
-    """From a mixture to queries: VDAF, DSE and the reliable filter (method.md sec. 5 to 7)."""
-
-    fusion: bool = True  # VDAF: visual descriptions join the text in the queries [N]
-    enhancement: bool = True  # DSE: L_con pulls the adapter to the class anchors [N]
-    enhancement_weight: NonNegative = 0.2  # of L_con [N]
-    enhancement_temperature: Positive = 0.1  # of L_con
-    reliable_filter: bool = True  # only prototypes that zero shot names rightly teach the mixture [N]
-    reliable_threshold: Share = 0.95  # zero-shot probability from which a prototype is reliable [N]
-    density: Literal["per_dimension", "literal", "static"] = "per_dimension"  # alpha: literal [N], the others [R]
-    static_density: Share = 0.6  # alpha where density is static [N]
-    response: Literal["literal", "per_dimension"] = "literal"  # literal [N], nearly one-hot; per_dimension [R]
-
-
-@dataclass(frozen=True)
 class RefineConfig(Section):
-    """From CAM to pseudo label (method.md sec. 4)."""
+    """From CAM to pseudo label (docs/equations.md)."""
 
     random_walk: bool = True  # along the attention maps [P]; False leaves the seeds to PAR alone [R]
     affinity_threshold: Share = 0.79  # of a CAM's maximum, for its box mask [P]
@@ -216,7 +172,7 @@ class RefineConfig(Section):
 
 @dataclass(frozen=True)
 class ScheduleConfig(Section):
-    """The three stages and the optimiser (method.md sec. 8)."""
+    """The three stages and the optimiser (docs/equations.md)."""
 
     segmenter_steps: Steps = 8000  # stage 1: text queries only [A]
     inter_steps: Steps = 2000  # stage 2: + INN with the class mixture [A]
@@ -257,7 +213,7 @@ class ScheduleConfig(Section):
 
 @dataclass(frozen=True)
 class InferenceConfig(Section):
-    """Multi-scale, flip and DenseCRF (method.md sec. 9)."""
+    """Multi-scale, flip and DenseCRF ([A] section 1)."""
 
     size: Size | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
     square: bool = False  # to size x size whatever the aspect, as in ToCo and SeCo [P]

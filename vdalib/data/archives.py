@@ -39,6 +39,7 @@ def complete(
     FileNotFoundError that lists them with their sources.
     """
     for archive, put in unpack.items():
+        shutil.rmtree(_unpacked(folder / archive.name), ignore_errors=True)  # of a process that was killed
         gaps = [what for what, source in find_gaps() if source == archive]
         if gaps and download:
             print(f"missing: {'; '.join(gaps)}\n  from {archive.name}, {archive.size}, {archive.url}", flush=True)
@@ -71,7 +72,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
 
 def unpack_into(archive: Path, inner: str, target: Path) -> None:
     """Fill the folder `target` from the folder `inner` of an archive."""
-    temporary = archive.with_name(f"{archive.name}.unpacked")
+    temporary = _unpacked(archive)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         extract_archive(archive, temporary)
@@ -80,6 +81,10 @@ def unpack_into(archive: Path, inner: str, target: Path) -> None:
         raise OSError(f"{archive}: cannot be unpacked into {target} ({error}); make room and try again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unpacked(archive: Path) -> Path:
+    return archive.with_name(f"{archive.name}.unpacked")
 
 
 def fill(source: Path, target: Path) -> None:

@@ -89,7 +89,7 @@ class Segmented:
 def segmentations(
     run: Run, dataset, multi_scale_crf: bool = True, progress: bool = False, indices: Sequence[int] | None = None
 ) -> Iterator[Segmented]:
-    """Images of a data set, all or some, by PLAIN and, if asked for, by MULTI_SCALE and CRF (method.md sec. 9)."""
+    """Images of a data set, all or some, by PLAIN and, if asked for, by MULTI_SCALE and CRF ([A] section 1)."""
     settings = run.config.inference
     indices = range(len(dataset)) if indices is None else indices
     bar = progress_bar(total=len(indices), desc="segment", unit="image", disable=not progress)

@@ -91,12 +91,13 @@ class Comparison:
         for axis, term in zip(axes.flat, terms):
             for variant, colour in zip(self.variants, plots.SERIES_COLOURS * len(self.variants)):
                 steps, values = _averaged(variant, term)
-                few = len(values) < 3 * window  # such as validation, which is there now and then
-                axis.plot(steps, values if few else plots.running_mean(values, window), color=colour, label=variant.label)
+                if len(values) >= 3 * window:  # else it is validation or the like, which is there now and then
+                    values = plots.running_mean(values, window)
+                axis.plot(steps, values, color=colour, label=plots.literal(variant.label))
             axis.set(xlabel="step", ylabel=MEASURES.get(term, term))
         for axis in axes.flat[len(terms) :]:
             axis.set_axis_off()
-        figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+        figure.legend(handles=[*axes.flat[0].lines], loc="outside lower center", ncols=4, fontsize=8)
         return figure, axes
 
     def class_differences(self):

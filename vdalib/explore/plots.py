@@ -180,18 +180,19 @@ def grouped_bars(
         raise ValueError("values: found none, expected {series: {group: values}}")
     groups = list(next(iter(values.values())))
     figure, axes = panels(1, 1, (max(1.2 + 0.2 * len(values) * len(groups), 5.0), 3.0))
-    axis, width = axes[0, 0], 0.85 / len(values)
+    axis, width, bars = axes[0, 0], 0.85 / len(values), []
     for number, ((name, series), colour) in enumerate(zip(values.items(), SERIES_COLOURS * len(values))):
         places = np.arange(len(groups)) + (number + 0.5) * width - 0.425
         columns = [np.asarray(series[group], float) for group in groups]
         errors = [column.std(ddof=1) / np.sqrt(len(column)) if len(column) > 1 else 0.0 for column in columns]
         means = [column.mean() for column in columns]
-        axis.bar(places, means, 0.92 * width, yerr=errors if any(errors) else None, color=colour, capsize=2, label=literal(name))
+        look = {"color": colour, "capsize": 2, "label": literal(name)}
+        bars.append(axis.bar(places, means, 0.92 * width, yerr=errors if any(errors) else None, **look))
         if marks:
             axis.hlines([marks[name][group] for group in groups], places - width / 2, places + width / 2, color="black")
     axis.set_xticks(range(len(groups)), map(literal, groups))
     axis.set_ylabel(label)
-    _legend(figure, axis.get_legend_handles_labels()[0], columns=4)
+    _legend(figure, bars, columns=4)
     return figure, axis
 
 

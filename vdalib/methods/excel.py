@@ -29,7 +29,7 @@ class DenseLayerSegmenter(ClipSegmenter):
 
 
 class ExCEL(FrozenClipMethod):
-    """Text semantic enrichment, static and then learnable visual calibration; peers/excel.md.
+    """Text semantic enrichment, static and then learnable visual calibration.
 
     Stages: static CAMs; calibrated by the adapter, whose affinity joins the random walk; affinity labels by the decoder.
     `clip.sentences` enriches (the bank is the method's memory), `clip.calibration: learnable` lets the adapter calibrate,

@@ -30,7 +30,7 @@ class SeCo(TokenMethod):
 
     memory: `encoder` and `projection`, slow copies of the student's, which make the keys; `prototypes`, a vector per class;
         `reservoir`, the last keys with their tags.
-    Source: [P] seco.md; each slip of the published code that is not an option is mended (sec. 10).
+    Source: [P] SeCo; each slip of the published code that is not an option is mended.
     """
 
     Options = SecoOptions

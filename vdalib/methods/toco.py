@@ -26,7 +26,7 @@ class ToCo(TokenMethod):
     """Patch token contrast against flat CAMs, class token contrast against missed objects, one network and one stage.
 
     memory: the teacher, a slow copy of the projection; encoder and class tokens are the student's.
-    Source: [P] toco.md; each slip of the published code that is not an option is mended (sec. 11).
+    Source: [P] ToCo; each slip of the published code that is not an option is mended.
     """
 
     Options = TocoOptions

@@ -87,7 +87,7 @@ class Recent(Waiting):
 
 
 class VDA(VisualQueryMethod):
-    """[A] and [N], method.md sec. 5 to 8. The INN and the segmenter exchange no gradients."""
+    """[A] and [N], docs/equations.md. The INN and the segmenter exchange no gradients."""
 
     def __init__(self, config, class_names, device):
         super().__init__(config, class_names, device)

@@ -16,7 +16,7 @@ from vdalib.training.step import Step
 
 
 class WeCLIP(FrozenClipMethod):
-    """Stages: the mean of the last attention maps; the refinement module (RFM). peers/weclip.md.
+    """Stages: the mean of the last attention maps; the refinement module (RFM) [P].
 
     The adapter reads all layers but the last, whose block belongs to Grad-CAM. `clip.calibration` is "none" in the published
     method, `refine.adapter_affinity: false` leaves the refinement module out. The affinity that refines labels is taken

@@ -23,7 +23,7 @@ def class_activation(patches: Tensor, queries: Tensor, labels: Tensor) -> Tensor
     patches: (B, D, h, w), L2-normalised. queries: (B, K, D), any length. labels: (B, K) bool.
     -> (B, K, h, w), zero for absent classes.
 
-    Source: [N] method.md sec. 4.
+    Source: [N] docs/equations.md.
     """
     return _of_present(min_max(_cosines(queries, patches.flatten(2)).unflatten(2, patches.shape[2:])), labels)
 
@@ -38,7 +38,7 @@ def redundancy_free_activation(
     scale_with_cls: minimum and maximum are taken over the class token as well, as ExCEL's code does; else [R] over patches.
     -> (B, K, h, w) in 0..1, zero for absent classes.
 
-    Source: [P] CLIP Surgery; method.md Annex.
+    Source: [P] CLIP Surgery.
     """
     texts = torch.cat([queries, background_text.to(queries.dtype).expand(len(queries), -1, -1)], dim=1)  # (B, K+T, D)
     tokens = torch.cat([features.cls[:, :, None], features.patches.flatten(2)], dim=2)  # (B, D, 1+N)
@@ -52,7 +52,7 @@ def remove_redundancy(similarity: Tensor) -> Tensor:
 
     similarity: (B, T, 1+N) of texts and tokens, the class token first. -> the same shape.
 
-    Source: [P] CLIP Surgery; method.md Annex.
+    Source: [P] CLIP Surgery.
     """
     probability = (2 * similarity[:, :, :1]).softmax(1)
     weighted = similarity * (probability / probability.mean(1, keepdim=True))
@@ -82,7 +82,7 @@ def gradient_activation(
     grid: (h, w) with h * w = N; None = square. pool: "patches" [P], or "cls" [R], as CLIP was trained.
     -> (B, K, h, w) in 0..1, at least single precision; zero for absent classes and where no patch speaks for the class.
 
-    Source: [P] CLIP-ES, WeCLIP; peers/weclip.md sec. 4. The published target p_y gives the same map but for underflow.
+    Source: [P] CLIP-ES, WeCLIP. The published target p_y gives the same map but for underflow.
     """
     block = visual.transformer.resblocks[-1]
     tokens, batch = _precise(tokens), len(tokens)
@@ -129,7 +129,7 @@ def affinity_matrix(attention: Tensor, seg_affinity: Tensor | None = None, absol
     absolute: see `gated_blocks`.
     -> (B, N, N), at least single precision.
 
-    Source: [P] ExCEL, WeCLIP; method.md Annex.
+    Source: [P] ExCEL, WeCLIP.
     """
     attention = _precise(attention)
     if seg_affinity is None:
@@ -153,7 +153,7 @@ def gated_blocks(attention: Tensor, seg_affinity: Tensor, absolute: bool = False
     attention. absolute: d = sum_ij |affinity - attention|, as the papers' text has it [R].
 
     attention: (A, B, N, N). seg_affinity: (B, N, N).
-    Source: [P] WeCLIP, ExCEL; peers/weclip.md sec. 5.
+    Source: [P] WeCLIP, ExCEL.
     """
     attention = _precise(attention)
     if absolute:
@@ -171,7 +171,7 @@ def refine_cam(cam: Tensor, affinity: Tensor, labels: Tensor, threshold: float) 
     -> (B, K, h, w) >= 0, not rescaled, zero for absent classes.
 
     Raises ValueError if the affinity does not fit the grid.
-    Source: [P] ExCEL, WeCLIP; method.md Annex.
+    Source: [P] ExCEL, WeCLIP.
     """
     num_patches = cam.shape[2] * cam.shape[3]
     if affinity.shape[1:] != (num_patches, num_patches):
@@ -188,7 +188,7 @@ def box_mask(regions: Tensor) -> Tensor:
     """Filled bounding boxes of the 8-connected regions of maps (..., h, w) bool; all True without a region.
 
     The whole batch makes one trip to the host.
-    Source: [P] method.md Annex.
+    Source: [P] ExCEL, WeCLIP.
     """
     planes = regions.flatten(0, -3).cpu().numpy()  # (maps, h, w)
     within_plane = np.zeros((3, 3, 3), bool)
@@ -211,7 +211,7 @@ def pseudo_label(refined: Tensor, labels: Tensor, images: Tensor, valid: Tensor 
     config: RefineConfig (background_cut, par_iterations; ignore_margin in shares of the summed scores).
     -> (B, H, W) int64: 0 background, 1..K, 255 void.
 
-    Source: [P] method.md sec. 4 and Annex; `ignore_margin` [R] ours.
+    Source: [P] ExCEL, WeCLIP; `ignore_margin` [R] ours.
     """
     scores, classes = _candidate_scores(_precise(refined), labels, images.shape[-2:])
     scores[:, 0] *= config.background_cut / (1 - config.background_cut)

@@ -25,7 +25,7 @@ def pixel_adaptive_refinement(
     Images are taken one by one, which is as fast as all at once and holds the weights of one image only.
 
     Raises ValueError if images and masks differ in batch or size.
-    Source: [P] method.md Annex.
+    Source: [P] ExCEL, WeCLIP.
     """
     (batch, _, height, width), found = images.shape, masks.shape
     if (found[0], *found[2:]) != (batch, height, width):

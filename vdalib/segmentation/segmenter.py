@@ -157,7 +157,7 @@ def patch_affinity(embedding: Tensor, sharpness: float = 3.0, raw: bool = False)
 
     raw: sigmoid of the dot products as they are, neither normalised nor centred (WeCLIP); `sharpness` plays no part.
     At least single precision, also under autocast.
-    Source: [P] method.md Annex; peers/weclip.md sec. 5.
+    Source: [P] ExCEL, WeCLIP.
     """
     features = embedding.flatten(2)
     with torch.autocast(embedding.device.type, enabled=False):

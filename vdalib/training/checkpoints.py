@@ -71,13 +71,17 @@ def latest(run_dir: Path, device: str | torch.device = "cpu") -> tuple[int, dict
     return None
 
 
-def prune(run_dir: Path, keep: int, always: Iterable[int]) -> list[int]:
-    """Remove all but the newest `keep` checkpoints and those of the steps in `always`; returns what went."""
-    gone = [step for step in steps(run_dir)[:-keep] if step not in {*always}]
+def prune(run_dir: Path, newest: int, keep: int, always: Iterable[int]) -> list[int]:
+    """Remove all but the last `keep` checkpoints up to step `newest` and those of the steps in `always`; returns what went.
+
+    Later ones are damaged, or training would be there, and count for nothing. What killed processes left goes, too.
+    """
+    for left in (run_dir / "checkpoints").glob("step_*.partial"):
+        shutil.rmtree(left, ignore_errors=True)
+    gone = [step for step in [step for step in steps(run_dir) if step <= newest][:-keep] if step not in {*always}]
     for step in gone:
         where = folder(run_dir, step)
         doomed = where.with_name(where.name + ".partial")  # so that no half of it is ever taken for a checkpoint
-        shutil.rmtree(doomed, ignore_errors=True)
         where.rename(doomed)
         shutil.rmtree(doomed)
     return gone

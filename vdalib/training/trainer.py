@@ -188,7 +188,10 @@ class Trainer:
         scaler = self.accelerator.scaler
         checkpoints.write(self.run_dir, self.step, parts, {"scaler": scaler.state_dict() if scaler else None})
         self.save_weights()
-        if gone := checkpoints.prune(self.run_dir, self.config.schedule.keep, self.method.stage_ends):
+        self._prune()
+
+    def _prune(self) -> None:
+        if gone := checkpoints.prune(self.run_dir, self.step, self.config.schedule.keep, self.method.stage_ends):
             kept = f"ends of stages and the newest {self.config.schedule.keep} stay (schedule.keep)"
             Bar.write(f"{self.run_dir}: removed the checkpoint of step {', '.join(map(str, gone))}; {kept}")
 
@@ -270,6 +273,7 @@ class Trainer:
         elif not weights.exists() or _step_of(weights) != self.step:  # killed between checkpoint and weights
             self.save_weights()
         self._forget_metrics_after(self.step)
+        self._prune()  # a killed process may not have come to it
 
     @contextmanager
     def _tracked(self) -> Iterator[None]:
