@@ -24,7 +24,7 @@ SETTINGS = {
 }
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
-PATIENCE = 120_000  # ms
+PATIENCE = 300_000  # ms
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs `pip install playwright`")
 pytestmark = [
     pytest.mark.slow,
