@@ -1,4 +1,4 @@
-"""The ablation of the README and of 05_evaluation: every row is a training run of its own, over several seeds.
+"""The ablation of RESULTS.md and of 05_evaluation: every row is a training run of its own, over several seeds.
 
     python benchmarks/ablation.py [--preset partworld] [--seeds 0 1 2] [--jobs 2]
 
@@ -80,7 +80,7 @@ def quality(run_dir: str) -> dict:
 
 
 def markdown(runs: list[dict]) -> str:
-    """The README's table: mean over seeds +- standard error of the mean, in percent."""
+    """The table of RESULTS.md: mean over seeds +- standard error of the mean, in percent."""
     table = []
     for row in ROWS:
         columns = [[run[measure] for run in runs if run["row"] == row] for measure in MEASURES]

@@ -1,4 +1,4 @@
-"""Seed mIoU of text prompts under the options of the dense encoder, without any training: the README's second table.
+"""Seed mIoU of text prompts under the options of the dense encoder, without any training: a table of RESULTS.md.
 
     python benchmarks/text_seeds.py [--images 250]
 

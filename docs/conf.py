@@ -46,8 +46,9 @@ def write_reference():
     for room, holds in rooms.items():
         files = sorted((package / room).rglob("*.py")) or [package / f"{room}.py"]
         modules = (".".join(("vdalib", *file.relative_to(package).with_suffix("").parts)) for file in files)
-        blocks = (f"```{{eval-rst}}\n.. automodule:: {module.removesuffix('.__init__')}\n```" for module in modules)
-        (pages / f"{room}.md").write_text("\n\n".join([f"# {room}: {holds}", *blocks]) + "\n", encoding="utf-8")
+        names = [module.removesuffix(".__init__") for module in modules]
+        blocks = (f"## {name.removeprefix('vdalib.')}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```" for name in names)
+        (pages / f"{room}.md").write_text("\n\n".join([f"# {room}", f"*{holds}*", *blocks]) + "\n", encoding="utf-8")
     order = "\n".join(rooms)
     about = "A street of rooms, each importing only those below it; made from the docstrings."
     index = f"# API reference\n\n{about}\n\n```{{toctree}}\n:maxdepth: 1\n\n{order}\n```\n"

@@ -333,9 +333,8 @@ def mixture() -> Picture:
         cross(p, x, y, THREE)
     star(p, *centre, 14, "#4aa3df")
     p.text(680, 221, "$μ_{k}$ = $μ_{k}^{1}$", 19, INK, "end")
-    p.text(816, 312, "$μ_{k}^{4}$", 19, INK, "start")
-    p.text(768, 262, "$Δ_{k}^{4}$", 19, SOFT, "start")
-    p.text(806, 106, "$μ_{k}^{2}$", 19, INK, "start")
+    for x, y, words, fill in ((816, 312, "$μ_{k}^{4}$", INK), (806, 106, "$μ_{k}^{2}$", INK), (768, 262, "$Δ_{k}^{4}$", SOFT)):
+        p.text(x, y, words, 19, fill, "start")
     p.add("circle", cx=latent[0], cy=latent[1], r=6, fill=INK)
     p.text(858, 146, "$z$", 20, INK, "start")
     p.text(862, 190, "responses\n$w_{k}^{i}$", 17, "#8a6508", "start")

@@ -135,6 +135,24 @@ def test_intra_class_loss_moves_flow_and_offsets_but_no_class_centre(model):
     assert all(parameter.grad.abs().sum() > 0 for parameter in flow.parameters())
 
 
+def test_inter_and_discriminative_together_are_supervised_likelihood_but_for_the_gradient_of_the_class_weights(model):
+    """Notebook 01, section 7: in nats per vector and with weight one."""
+    flow, gmm = model
+    z, log_det = flow(random(N, D))
+    z = z.detach().requires_grad_()
+    energy, c = gmm.class_energy(z), gmm.log_class_weights
+    both = losses.inter_class_nll(energy, c, log_det.detach()) + losses.discriminative(energy, c, CLASSES)
+    supervised = (energy[range(N), CLASSES] - c[CLASSES] - log_det.detach()).mean()
+    learns = (z, gmm.class_centres, gmm.class_logits)
+    (of_z, of_centres, of_logits), expected = (
+        torch.autograd.grad(loss, learns, retain_graph=True) for loss in (both, supervised)
+    )
+    torch.testing.assert_close([both, of_z, of_centres], [supervised, *expected[:2]])
+    shares, responsible = c.exp(), (c - energy).softmax(-1).mean(0)
+    torch.testing.assert_close(of_logits, shares - responsible)
+    torch.testing.assert_close(expected[2], shares - CLASSES.bincount() / N)
+
+
 def test_discriminative_loss_moves_centres_but_not_the_class_weights(model):
     flow, gmm = model
     dis(flow, gmm, random(N, D)).backward()
