@@ -15,6 +15,9 @@ function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** What happens when a field was filled in; JupyterLab keeps Enter from being a change. */
+const entered = act => ({ onchange: act, onkeydown: event => event.key === "Enter" && act() });
+
 const percent = share => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 
 function select(key, label, options, value, change) {
@@ -119,7 +122,7 @@ function controls(key, title, asked, view, runs, change) {
   const adaptive = h("input", { type: "checkbox", checked: asked.alpha === null, disabled: !usable, "data-key": `${key}-adaptive`,
     onchange: () => change({ alpha: adaptive.checked ? null : view.alpha }) });
   const text = h("input", { type: "text", value: asked.text, placeholder: "words, then Enter", "aria-label": "free text",
-    "data-key": `${key}-text`, onchange: () => change({ text: text.value, query: "free text" }) });
+    "data-key": `${key}-text`, ...entered(() => change({ text: text.value, query: "free text" })) });
   const adapts = view.adaptive === null ? "" : ` (here ${view.adaptive.toFixed(2)})`;
   return h("fieldset", {}, h("legend", { textContent: title }),
     runs.length > 1 ? select(`${key}-run`, "run", runs.map(run => [run, run]), asked.run, run => change({ run })) : null,
@@ -191,7 +194,7 @@ function render({ model, el }) {
     const second = h("input", { type: "checkbox", checked: settings.second !== null, "data-key": "second",
       onchange: () => choose({ second: second.checked ? {} : null }) });
     const go = h("input", { type: "number", min: 0, value: settings.image, "aria-label": "image", "data-key": "image",
-      onchange: () => choose({ image: +go.value }) });
+      ...entered(() => choose({ image: +go.value })) });
     fill("top",
       select("only", "show", everything, settings.only, only => choose({ only })),
       select("order", "order", shown.orders.map(name => [name, name]), settings.order, order => choose({ order })),
