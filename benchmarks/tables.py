@@ -22,6 +22,7 @@ QUALITY = {"seed_miou": "seeds", "miou": "val", "miou_ms_crf": "val, multi-scale
 HEADLINE = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
 PARTS = {"nmi": "part NMI", "ari": "part ARI", "purity": "purity"}
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
+KILLS = ("operation", "torn", "time", "start-up")
 CHANCE = {"nmi": "null_nmi"}
 
 
@@ -99,6 +100,23 @@ def parts(entries: Sequence[dict]) -> str:
     return f"{measured(entries, 'attributes')}\n{markdown_table(['patches of objects', *PARTS.values()], table)}"
 
 
+def kills(entries: Sequence[dict]) -> str:
+    """How often each job of the soak was killed and what came of it, all entries together."""
+    if not entries:
+        return NOT_YET.format("soak")
+    jobs = dict.fromkeys(job for entry in entries for job in entry["kills"])
+    counts = {job: [sum(entry["kills"].get(job, {}).get(kind, 0) for entry in entries) for kind in KILLS] for job in jobs}
+    lives = {job: sum(entry["lives"].get(job, 0) for entry in entries) for job in jobs}
+    version, seeds = ", ".join(sorted({entry["version"] for entry in entries})), len({entry["seed"] for entry in entries})
+    different, left = (sum(len(entry[name]) for entry in entries) for name in ("differences", "left_over"))
+    killed, damaged, hours = (sum(entry[name] for entry in entries) for name in ("killed", "damaged", "hours"))
+    told = (
+        f"*Version {version}, seeds: {seeds}, {hours:.1f} h: {killed} kills and {damaged} checkpoints damaged on purpose; "
+        f"{different} differences, {left} files left over; made by `python benchmarks/soak.py --minutes 10`.*\n"
+    )
+    return f"{told}\n{markdown_table(['job', 'lives', *KILLS], [[job, lives[job], *counts[job]] for job in jobs])}"
+
+
 def tables() -> dict[str, str]:
     ablation, methods = newest("ablation"), newest("methods")
     return {
@@ -107,6 +125,7 @@ def tables() -> dict[str, str]:
         "headline": quality(ablation, "ablation", "row", HEADLINE, base=HEADLINE[0]),
         "ablation": quality(ablation, "ablation", "row", base="all"),
         "parts": parts(newest("attributes")),
+        "kills": kills(newest("soak")),
     }
 
 

@@ -44,6 +44,7 @@ def soak_data(monkeypatch):
     return soak_data
 
 
+@pytest.mark.slow
 def test_it_finds_nothing_in_a_sound_library_and_notices_a_broken_one(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", BREAK, ROOT / "benchmarks"]
@@ -75,6 +76,7 @@ def test_one_bit_a_missing_file_and_one_too_many_are_told_and_the_clock_is_not(s
     assert "metrics.jsonl differs" in soak_data.compared(one, other)[0]
 
 
+@pytest.mark.slow
 def test_control_c_ends_it_with_what_it_has(tmp_path):
     out = tmp_path / "soak.json"
     out.write_text('[{"seed": 1}]')

@@ -175,7 +175,7 @@ class Cluster:
 
     def close(self):
         for process in reversed(self.processes):
-            process.terminate()
+            process.kill()  # asked to end, an old worker without its scheduler takes half a minute
         for process in self.processes:
             process.wait(30)
 
