@@ -1,21 +1,20 @@
-"""The attribute browser as Python objects: what it computes, what its controls do, and how it fails."""
+"""The attribute browser as a Python object: what its settings do, what is saved, and how it fails."""
 
+import json
 import shutil
+from base64 import b64decode
 from io import BytesIO
 
-import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from PIL import Image
 from small_runs import run as trained
 from test_voc import REAL, needs_real
 
 from vdalib.data.voc import prepare_labels
 from vdalib.evaluation.run import Run
-from vdalib.explore.browsing import DESCRIPTION, FUSED, MAPS, PREDICTION, PSEUDO_LABEL, QUERIES, REFINED, SEED, TEXT, Browser
+from vdalib.explore.album import WORST_FIRST
+from vdalib.explore.browsing import DESCRIPTION, FREE, FUSED, OWN, PARTS, PREDICTION, PSEUDO_LABEL, SEED, TEXT, TRUTH
 from vdalib.explore.widgets import AttributeBrowser
-from vdalib.segmentation.cam import class_activation
 
 
 @pytest.fixture(scope="module")
@@ -23,162 +22,175 @@ def run(reference):
     return Run.load(reference)
 
 
-@pytest.fixture(scope="module")
-def browser(run):
-    return Browser(run, gallery=24)
-
-
 @pytest.fixture
 def widget(run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    return AttributeBrowser(run, gallery=24)
+    return AttributeBrowser(run, gallery=12)
 
 
-@pytest.fixture(scope="module")
-def asked(browser):
-    """An (image, class) that has responses."""
+@pytest.fixture
+def asked(widget):
+    """An (image, class name) that has responses, chosen."""
+    browser = widget.browser
     pairs = ((i, k) for i in range(len(browser.dataset)) for k in browser.classes(i))
-    return next(pair for pair in pairs if browser.responses(*pair))
+    index, k = next(pair for pair in pairs if browser.responses(*pair))
+    widget.choose(image=index, class_name=browser.run.class_names[k])
+    return index, k
 
 
-def test_fused_query_of_all_components_is_the_one_training_takes(browser, asked):
-    index, k = asked
-    assert browser.run.fuses and browser.responses(index, k).reliable
-    torch.testing.assert_close(browser.query(index, k), browser.evidence(index).queries[0, k])
-    every = browser.responses(index, k).order
-    torch.testing.assert_close(browser.query(index, k, every), browser.query(index, k))
+def sources(widget):
+    return [layer["src"] for layer in widget.shown["layers"]]
 
 
-def test_query_of_one_component_is_that_attribute(browser, asked):
-    index, k = asked
-    attribute = browser.run.assembler.attributes()[k, 2]
-    torch.testing.assert_close(browser.query(index, k, [2], DESCRIPTION), F.normalize(attribute, dim=0))
+def pixels(source):
+    return Image.open(BytesIO(b64decode(source.partition(",")[2])))
 
 
-def test_alpha_leads_from_text_to_description(browser, asked):
-    index, k = asked
-    ends = [browser.query(index, k, kind=FUSED, alpha=alpha) for alpha in (0.0, 1.0)]
-    torch.testing.assert_close(ends, [browser.query(index, k, kind=kind) for kind in (TEXT, DESCRIPTION)])
+def test_every_setting_of_a_view_changes_its_map(widget, asked):
+    number = widget.shown["views"][0]["weights"][0][0]
+    changes = [{"components": [number]}, {"query": TEXT}, {"query": DESCRIPTION}, {"map": PSEUDO_LABEL}, {"map": PREDICTION}]
+    changes += [{"map": TRUTH}, {"map": PARTS}, {"map": SEED, "query": FUSED}, {"alpha": 0.15}, {"alpha": None}]
+    other = next(name for name in widget.browser.run.class_names if name not in widget.shown["classes"])
+    changes += [{"query": FREE, "text": other}]
+    for change in changes:
+        before = sources(widget)
+        widget.choose(**change)
+        assert sources(widget) != before, change
+    assert not widget.message
 
 
-def test_seed_of_a_view_is_the_cam_of_its_query(browser, asked):
-    index, k = asked
-    evidence = browser.evidence(index)
-    query = browser.query(index, k, [1], DESCRIPTION)
-    cam = class_activation(evidence.features.patches, query.expand(1, len(browser.run.class_names), -1), evidence.labels)
-    torch.testing.assert_close(browser.view(index, k, [1], DESCRIPTION, map=SEED).shown, cam[0, k])
+def test_the_alpha_shown_is_the_alpha_used(widget, asked):
+    adaptive = widget.browser.responses(*asked).alpha
+    for change, used in (({}, adaptive), ({"alpha": 0.25}, 0.25), ({"query": TEXT}, 0), ({"query": DESCRIPTION}, 1)):
+        widget.choose(**change)
+        assert widget.shown["views"][0]["alpha"] == pytest.approx(used)
+    widget.choose(query=FUSED)
+    assert "alpha 0.25" in widget.shown["layers"][0]["note"]
 
 
-def test_maps_of_the_run_s_own_query_are_the_run_s(browser, asked):
-    index, k = asked
-    evidence = browser.evidence(index)
-    expected = {
-        SEED: evidence.seeds[0, k],
-        REFINED: evidence.refined_seeds[0, k],
-        PSEUDO_LABEL: evidence.pseudo_label[0],
-        PREDICTION: evidence.prediction[0],
-    }
-    for name, shown in expected.items():
-        torch.testing.assert_close(browser.view(index, k, map=name).shown, shown)
+def test_components_are_those_of_one_class(widget, asked):
+    widget.choose(components=[1], second={"components": [2]})
+    widget.choose(opacity=0.2)
+    assert (widget.settings["components"], widget.settings["second"]["components"]) == ((1,), (2,))
+    widget.choose(image=next(i for i in range(12) if asked[1] not in widget.browser.classes(i)))
+    assert not widget.settings["components"] and not widget.settings["second"]["components"]
 
 
-def test_an_image_passes_clip_once(browser, asked, monkeypatch):
-    index, k = asked
-    browser.view(index, k)
-    monkeypatch.setattr(browser.run.clip, "encode_image", None)
-    for name in MAPS:
-        browser.view(index, k, [0], FUSED, 0.3, name)
+def test_two_views_are_asked_apart_and_their_difference_is_shown(widget, asked):
+    widget.choose(query=TEXT, second={"query": DESCRIPTION})
+    first, second, difference = widget.shown["layers"]
+    assert first["src"] != second["src"] and difference["title"] == "A less B"
+    widget.choose(second={"map": PREDICTION})
+    assert widget.settings["second"]["query"] == DESCRIPTION, "what is left out stays"
+    assert sources(widget)[0] == first["src"]
+    widget.choose(second=None)
+    assert sources(widget) == [first["src"]]
 
 
-def test_nearest_training_prototypes_by_brute_force(browser):
-    found, latents = browser._gallery
-    k = int(found.classes[found.reliable].mode().values)
-    centre = browser.run.mixture.gmm.attribute_centres()[k, 2]
-    distances = {
-        browser._training[int(image)].name: float(((latent - centre) ** 2).sum().sqrt())
-        for image, latent, own, reliable in zip(found.images, latents, found.classes, found.reliable)
-        if own == k and reliable
-    }
-    expected = sorted(distances.items(), key=lambda pair: pair[1])[:3]
-    assert [(one.name, pytest.approx(one.distance, rel=1e-5)) for one in browser.nearest(k, 2, 3)] == expected
+def test_checkpoints_and_other_runs_can_be_the_second_view(reference, tmp_path, random_clip):
+    trained(tmp_path / "other", {"seed": 5})
+    widget = AttributeBrowser(reference, tmp_path / "other", gallery=4)
+    name = reference.name
+    assert widget.shown["runs"][0] == name and "other" in widget.shown["runs"]
+    widget.choose(map=PREDICTION, second={"run": "other"})
+    assert sources(widget)[0] != sources(widget)[1]
+    early = next(run for run in widget.shown["runs"] if run.startswith(f"{name}, step"))
+    widget.choose(second={"run": early})
+    assert widget.shown["views"][1]["queries"] == (TEXT, OWN, FREE), "stage 1 has no mixture yet"
+    assert widget.settings["second"]["query"] == TEXT
+    with pytest.raises(ValueError, match="run: no 'lost' .there are: "):
+        widget.choose(second={"run": "lost"})
 
 
-def shown(widget):
-    return np.asarray(Image.open(BytesIO(widget.picture.value)))
+def test_images_of_a_class_and_the_worst_ones_fill_the_strip(widget):
+    last = widget.browser.run.class_names[widget.browser.classes(len(widget.browser.dataset) - 1)[0]]
+    widget.choose(only=last)
+    k = widget.browser.run.class_names.index(last)
+    assert widget.settings["class_name"] == last
+    assert [item["index"] for item in widget.strip["items"]] == widget.browser.album.images(k)[:12]
+    widget.choose(only="", order=WORST_FIRST)
+    scores = widget.browser.album.scores
+    assert widget.settings["image"] == min(scores, key=scores.get) and "IoU" in widget.strip["items"][0]["note"]
+    images = widget.browser.album.images(order=WORST_FIRST)
+    widget.move(2)
+    assert widget.settings["image"] == images[2]
+    widget.move(-5)
+    assert widget.settings["image"] == images[0]
 
 
-def test_every_control_changes_the_picture(widget, asked):
-    widget.image.value, widget.class_name.value = asked
-    changes = [("image", next(i for i in range(40) if i != asked[0]))]
-    changes += [("components", (widget.components.options[0][1],)), ("query", TEXT), ("query", DESCRIPTION)]
-    changes += [("map", PSEUDO_LABEL), ("map", PREDICTION), ("opacity", 0.9), ("map", SEED), ("query", FUSED)]
-    changes += [("adaptive", False), ("alpha", 0.15), ("adaptive", True)]
-    before = shown(widget)
-    widget.image.value = changes[0][1]
-    assert not np.array_equal(before, shown(widget))
-    widget.image.value, widget.class_name.value = asked
-    for name, value in changes[1:]:
-        before = shown(widget)
-        getattr(widget, name).value = value
-        assert not np.array_equal(before, shown(widget)), name
-    assert widget.message.value == ""
+def test_a_pixel_is_probed_until_it_is_let_go(widget, asked):
+    widget.choose(pixel=(0.3, 0.6))
+    probe = widget.shown["probe"]
+    assert len(probe["distances"]) == widget.browser.run.config.mixture.attributes and len(probe["patches"]) == 6
+    assert [name for name, _ in probe["cosines"]] == [TEXT, DESCRIPTION, FUSED]
+    widget.choose(pixel=None)
+    assert widget.shown["probe"] is None
 
 
-def test_components_are_listed_by_response_and_classes_by_label(widget, browser, asked):
-    widget.image.value, widget.class_name.value = asked
-    weights = browser.responses(*asked).weights
-    listed = [value for _, value in widget.components.options]
-    assert sorted(listed) == list(range(len(weights)))
-    assert (np.diff(weights[listed]) <= 0).all()
-    assert [value for _, value in widget.class_name.options] == browser.classes(asked[0])
+def test_a_saved_view_is_the_shown_one_with_its_settings_and_can_be_opened_again(widget, asked, tmp_path):
+    widget.choose(query=DESCRIPTION, second={"map": PREDICTION}, opacity=0.3, pixel=(0.5, 0.5))
+    path, shown, settings = widget.save(), widget.shown["layers"], widget.settings
+    assert path.parent == tmp_path / "views" and path.read_bytes() == widget.png()
+    assert widget.shown["saved"] == [path.with_suffix(".json").name] and path.name in widget.message
+    widget.choose(image=(asked[0] + 1) % 12, query=TEXT, second=None, pixel=None)
+    assert widget.save() != path, "none is replaced"
+    AttributeBrowser.reopen(widget, path.with_suffix(".json").name)
+    assert json.dumps(widget.settings) == json.dumps(settings) and widget.shown["layers"] == shown
+    saved = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(saved | {"name": "another"}))
+    with pytest.raises(ValueError, match="is not another here; open the run and split it was saved from"):
+        widget.reopen(path.with_suffix(".json"))
 
 
-def test_alpha_slider_works_only_without_the_adaptive_weight(widget):
-    assert widget.adaptive.value and widget.alpha.disabled
-    widget.adaptive.value = False
-    assert not widget.alpha.disabled
+def test_a_view_of_a_class_called_like_a_path_stays_in_its_folder(widget, tmp_path, monkeypatch):
+    names = tuple(f"x/../../{name}" for name in widget.browser.run.class_names)
+    monkeypatch.setattr(widget.browser.run, "class_names", names)
+    widget.choose(class_name="")
+    assert widget.save().parent == widget.folder
 
 
-def test_saved_view_is_the_shown_one_and_replaces_none(widget, tmp_path):
-    widget.save.click()
-    first = widget.picture.value
-    widget.opacity.value = 0.1
-    widget.save.click()
-    names = sorted(path.name for path in (tmp_path / "views").iterdir())
-    assert len(names) == 2 and all(name.endswith(f"_{n}.png") for n, name in enumerate(names, 1))
-    assert [(tmp_path / "views" / name).read_bytes() for name in names] == [first, widget.picture.value]
-    assert names[1] in widget.message.value
+def test_what_is_wrong_is_said_and_nothing_changes(widget, monkeypatch):
+    before = widget.settings, widget.shown
+    for change, said in (
+        ({"imgae": 1}, "imgae: no such setting .*did you mean 'image'"),
+        ({"image": 9999}, "image: found 9999, expected 0"),
+        ({"class_name": "unicorn"}, "class_name: 'unicorn' is not in the image"),
+        ({"query": OWN}, 'query: run has no "the method\'s own"'),
+        ({"map": "heat"}, "map: run has no 'heat'"),
+        ({"components": [77]}, "components: found 77, expected numbers below"),
+        ({"query": FREE, "text": "xylophone"}, "outside the small CLIP's vocabulary"),
+        ({"only": "unicorn"}, "only: no class 'unicorn'"),
+        ({"second": {"maps": 1}}, "maps: no such setting"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            widget.choose(**change)
+        assert widget.message.startswith("ValueError: ")
+        assert (widget.settings, widget.shown) == before
+    widget.choose(opacity=0.2)
+    assert not widget.message
 
 
-def test_a_view_of_a_class_called_like_a_path_stays_in_its_folder(widget, browser, tmp_path, monkeypatch):
-    names = [f"x/../../{name}" for name in browser.run.class_names]
-    monkeypatch.setattr(browser.run, "class_names", names)
-    before = {path for path in tmp_path.parent.rglob("*.png")}
-    widget.save.click()
-    (saved,) = {path for path in tmp_path.parent.rglob("*.png")} - before
-    assert saved.parent == widget.folder
-
-
-def test_errors_are_shown_and_raised(widget, monkeypatch):
+def test_the_page_is_answered_and_told_what_failed(widget, monkeypatch):
+    answers = []
+    monkeypatch.setattr(widget, "send", answers.append)
+    widget._answer(widget, {"choose": {"map": PREDICTION}}, [])
+    widget._answer(widget, {"move": 1}, [])
+    assert widget.settings["map"] == PREDICTION and widget.settings["image"] == 1 and not widget.message
     monkeypatch.setattr(widget.browser, "view", lambda *given: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        widget.opacity.value = 0.2
-    assert "ZeroDivisionError: division by zero" in widget.message.value
+    widget._answer(widget, {"choose": {"opacity": 0.1}}, [])
+    assert widget.message == "ZeroDivisionError: division by zero" and widget.settings["opacity"] == 0.6
     monkeypatch.undo()
-    widget.opacity.value = 0.3
-    assert widget.message.value == ""
-
     widget.folder.write_text("a file where the folder should be")
-    widget.save.click()  # ipywidgets logs what a button raises
-    assert "FileExistsError" in widget.message.value and "views" in widget.message.value
+    widget._answer(widget, {"save": True}, [])
+    assert "FileExistsError" in widget.message and "views" in widget.message
 
 
-def test_a_run_without_mixture_offers_text_only(reference, tmp_path):
+def test_a_run_without_its_memory_asks_by_text(reference, tmp_path):
     shutil.copytree(reference, tmp_path / "run", ignore=shutil.ignore_patterns("memory*", "checkpoints"))
     widget = AttributeBrowser(tmp_path / "run", gallery=4)
-    assert widget.query.options == (TEXT,) and widget.adaptive.disabled
-    assert widget.components.options == ()
-    widget.map.value = PREDICTION
+    (view,) = widget.shown["views"]
+    assert view["queries"] == (TEXT, OWN, FREE) and not view["weights"] and view["adaptive"] is None
+    assert widget.shown["neighbours"] is None
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
@@ -192,8 +204,9 @@ def test_a_run_on_voc_photographs_is_browsed(tmp_path, random_clip):
     files = {"data.name": "voc12", "data.root": str(REAL), "data.labels": str(tmp_path), "data.train_split": "train_aug"}
     trained(tmp_path / "run", files | {"inference.size": 96, "data.train_size": None, "data.val_size": None})
     widget = AttributeBrowser(tmp_path / "run", gallery=6)
-    before = shown(widget)
-    widget.image.value = 1
-    assert not np.array_equal(before, shown(widget))
-    widget.map.value = PSEUDO_LABEL
-    assert widget.query.options == QUERIES and widget.message.value == ""
+    before = sources(widget)
+    widget.choose(image=1)
+    assert before != sources(widget)
+    assert pixels(widget.picture["src"]).size == (widget.picture["width"], widget.picture["height"])
+    widget.choose(map=PSEUDO_LABEL)
+    assert TRUTH in widget.shown["views"][0]["maps"] and PARTS not in widget.shown["views"][0]["maps"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from vdalib.evaluation import ConfusionMatrix, SeedCurve
 from vdalib.evaluation.measures import Measures
-from vdalib.evaluation.run import Run, whole_images
+from vdalib.evaluation.run import Run, WholeImages, whole_images
 from vdalib.inference import dense_crf, multi_scale_logits
+from vdalib.methods.base import Evidence
 from vdalib.progress import progress_bar
 from vdalib.training.devices import autocast, merged, own_share
 
@@ -171,11 +172,16 @@ class Prototypes:
     reliable: Tensor
 
 
-def collect_prototypes(run: Run, dataset, indices: Iterable[int] | None = None) -> Prototypes:
-    """The instance prototypes of whole images, as the INN would be given them."""
+def collect_prototypes(
+    run: Run, dataset, indices: Iterable[int] | None = None, watch: Callable[[WholeImages, Evidence], None] | None = None
+) -> Prototypes:
+    """The instance prototypes of whole images, as the INN would be given them; `watch` sees each batch and its evidence, too."""
     columns = []
     for batch in whole_images(dataset, indices):
-        found = run.evidence(batch.images, batch.labels).found
+        evidence = run.evidence(batch.images, batch.labels)
+        if watch:
+            watch(batch, evidence)
+        found = evidence.found
         image, classes = found.present.nonzero(as_tuple=True)
         chosen = found.prototypes[image, classes].float(), classes, torch.tensor(batch.indices)[image.cpu()]
         columns.append((*chosen, found.reliable[image, classes]))

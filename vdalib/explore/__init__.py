@@ -1,1 +1,1 @@
-"""What a person looks at: plots, the attribute browser and its panel."""
+"""What a person looks at: plots, tables, the attribute browser."""
