@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from small_runs import QUICK, assert_same_run, rows, run, start
 
+from vdalib.commands import engine
 from vdalib.commands.estimate import Estimate, _timed
 from vdalib.commands.notebooks import execute
 from vdalib.config import Config
@@ -138,3 +141,14 @@ def test_nothing_else_is_said_on_the_way(notebook, tmp_path):
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == done.stderr == ""
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_control_c_ends_a_notebook_whose_kernel_still_starts_and_goes_to_a_kernel_that_runs(begun, monkeypatch):
+    sent = []
+    monkeypatch.setattr(os, "killpg", lambda group, number: sent.append(number))
+    kernel = SimpleNamespace(has_kernel=True, provisioner=SimpleNamespace(pid=os.getpid()))
+    with engine._passed_on(SimpleNamespace(begun=begun, km=kernel)):
+        with nullcontext() if begun else pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert sent == [signal.SIGINT] * begun

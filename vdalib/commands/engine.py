@@ -19,8 +19,10 @@ class _Client(PapermillNotebookClient):
     """papermill's client, which besides says what cell begins."""
 
     at_cell: Callable[[int, int], None]
+    begun = False
 
     def execute_cell(self, cell, index, **options):
+        self.begun = True
         self.at_cell(index, len(self.nb.cells))
         return super().execute_cell(cell, index, **options)
 
@@ -54,7 +56,10 @@ class WatchedEngine(Engine):
 
 @contextmanager
 def _passed_on(client: _Client) -> Iterator[None]:
-    """The first Ctrl+C goes to the kernel, which has a session of its own and would not see it; the second is ours."""
+    """The first Ctrl+C goes to the kernel, which has a session of its own and would not see it; the second is ours.
+
+    So is the first while the kernel starts: it would die of it, and take that for a fault of its own.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -62,7 +67,7 @@ def _passed_on(client: _Client) -> Iterator[None]:
 
     def pass_on(*_) -> None:
         signal.signal(signal.SIGINT, before)
-        if client.km is None or not client.km.has_kernel:
+        if not client.begun or not client.km.has_kernel:
             raise KeyboardInterrupt
         os.killpg(os.getpgid(client.km.provisioner.pid), signal.SIGINT)
 
