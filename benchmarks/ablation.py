@@ -80,7 +80,7 @@ def quality(run_dir: str) -> dict:
 
 
 def markdown(runs: list[dict]) -> str:
-    """The table of RESULTS.md: mean over seeds +- standard error of the mean, in percent."""
+    """All measures of every row for the terminal: mean over seeds +- standard error of the mean, in percent."""
     table = []
     for row in ROWS:
         columns = [[run[measure] for run in runs if run["row"] == row] for measure in MEASURES]

@@ -112,7 +112,7 @@ def kills(entries: Sequence[dict]) -> str:
     killed, damaged, hours = (sum(entry[name] for entry in entries) for name in ("killed", "damaged", "hours"))
     told = (
         f"*Version {version}, seeds: {seeds}, {hours:.1f} h: {killed} kills and {damaged} checkpoints damaged on purpose; "
-        f"{different} differences, {left} files left over; made by `python benchmarks/soak.py --minutes 10`.*\n"
+        f"{different} differences, {left} files left over; made by `python benchmarks/soak.py`.*\n"
     )
     return f"{told}\n{markdown_table(['job', 'lives', *KILLS], [[job, lives[job], *counts[job]] for job in jobs])}"
 
