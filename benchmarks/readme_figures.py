@@ -19,23 +19,31 @@ from vdalib.explore import plots
 ROOT = Path(__file__).parents[1]
 
 
-def samples(path: Path, rows: int = 5, columns: int = 8) -> None:
-    """A page of PartWorld's first training images."""
+def samples(path: Path, rows: int = 5, columns: int = 8, width: int = 1152) -> None:
+    """A page of PartWorld's first training images, in rows of `width` px whose pictures are of one height."""
     world = PartWorld("train")
-    images = np.stack([world[i].image.permute(1, 2, 0).numpy() for i in range(rows * columns)])
-    page = images.reshape(rows, columns, *images.shape[1:]).transpose(0, 2, 1, 3, 4).reshape(rows * 96, columns * 96, 3)
-    Image.fromarray(page).resize((columns * 144, rows * 144), Image.Resampling.LANCZOS).save(path, quality=88)
+    page = [_row([world[n * columns + i].image for i in range(columns)], width) for n in range(rows)]
+    Image.fromarray(np.concatenate(page)).save(path, quality=88)
+
+
+def _row(images: list[torch.Tensor], width: int) -> np.ndarray:
+    """Images (3, H, W) of any shape side by side in white frames, uint8 (h, width, 3), each in its own aspect."""
+    aspects = [image.shape[2] / image.shape[1] for image in images]
+    height, edges = round(width / sum(aspects)), np.rint(width * np.cumsum([0, *aspects]) / sum(aspects)).astype(int)
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    sizes = [(int(across) - 2, height) for across in np.diff(edges)]
+    scaled = [picture.resize(size, Image.Resampling.LANCZOS) for picture, size in zip(pictures, sizes)]
+    return np.concatenate([np.pad(picture, ((1, 1), (1, 1), (0, 0)), constant_values=255) for picture in scaled], 1)
 
 
 def result(run_dir: Path, path: Path, indices: tuple[int, ...] = (2, 3, 7, 8, 13, 17)) -> None:
     """Rows of image, seeds of text and of the run's query, pseudo label, prediction and truth on val."""
     run = Run.load(run_dir)
-    [batch] = whole_images(run.dataset("val"), indices, batch_size=len(indices), masks=True)
-    evidence = run.evidence(batch.images, batch.labels)
     pictures, titles = [], ("image", "text seed", "query seed", "pseudo label", "prediction", "truth")
-    for row, image in enumerate(batch.images):
-        masks = [maps[row] for maps in (evidence.pseudo_label, evidence.prediction, batch.masks)]
-        seeds = [plots.cam_overlay(image, maps[row].amax(0)) for maps in (evidence.text_seeds, evidence.seeds)]
+    for batch in whole_images(run.dataset("val"), indices, batch_size=1, masks=True):
+        evidence, image = run.evidence(batch.images, batch.labels), batch.images[0]
+        masks = [maps[0] for maps in (evidence.pseudo_label, evidence.prediction, batch.masks)]
+        seeds = [plots.cam_overlay(image, maps[0].amax(0)) for maps in (evidence.text_seeds, evidence.seeds)]
         pictures += [plots.as_picture(image), *seeds, *(plots.mask_overlay(image, mask, run.class_names) for mask in masks)]
     figure, _ = plots.image_grid(pictures, titles, columns=len(titles))
     plots.save_figure(figure, path, dpi=90)

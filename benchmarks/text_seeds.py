@@ -21,7 +21,7 @@ from vdalib.explore.plots import markdown_table
 from vdalib.segmentation.cam import min_max
 from vdalib.segmentation.labelling import PseudoLabeller
 
-ATTRIBUTES = 41  # ExCEL's share of the sentences, which are PartWorld's statements of classes, colours and parts
+ATTRIBUTES = 42  # ExCEL's share of the sentences, which are PartWorld's statements of classes, colours and parts
 OPTIONS: dict[str, dict] = {
     "no calibration": {"clip.calibration": "none"},
     "value-only attention": {"clip.calibration": "value"},

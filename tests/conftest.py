@@ -12,7 +12,7 @@ from vdalib.clip.sentences import class_statements
 from vdalib.clip.text import reduced_vocabulary
 from vdalib.config import ClipConfig
 from vdalib.data.coco import COCO_CLASSES
-from vdalib.data.partworld import CLASSES, COLOURS, PARTS
+from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, PARTS
 from vdalib.data.voc import VOC_CLASSES
 
 
@@ -22,7 +22,7 @@ def random_clip_folder(tmp_path_factory):
     from open_clip.model import CLIP
 
     said = {words for _, words in class_statements(CLASSES, PARTS, COLOURS)}
-    names = {*said, *VOC_CLASSES, *COCO_CLASSES, *ClipConfig().background_prompts}
+    names = {*said, *KIND_NAMES, *VOC_CLASSES, *COCO_CLASSES, *ClipConfig().background_prompts}
     vocabulary = reduced_vocabulary(ClipConfig().templates[0].format(name) for name in sorted(names))
     config = {
         "embed_dim": 16,

@@ -33,11 +33,12 @@ def references(tmp_path_factory, random_clip):
 def test_noise_in_place_of_all_masks_changes_no_bit(name, references, tmp_path, monkeypatch):
     dice, render = np.random.default_rng(0), PartWorld.render
 
-    def noise(*_):
-        return dice.integers(0, 256, (96, 96), dtype=np.uint8)
+    def noise(world, i):
+        return dice.integers(0, 256, render(world, i).mask.shape, dtype=np.uint8)
 
-    def noisy(self, i):
-        return replace(render(self, i), mask=noise(), part_mask=noise(), owner=noise())
+    def noisy(world, i):
+        layers = {name: noise(world, i) for name in ("mask", "kind_mask", "part_mask", "owner")}
+        return replace(render(world, i), **layers)
 
     monkeypatch.setattr(PartWorld, "render", noisy)
     monkeypatch.setattr(PartWorld, "mask", noise)

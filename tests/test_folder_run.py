@@ -45,7 +45,8 @@ def finished(pictures, tmp_path_factory, random_clip):
 def masks_of(pictures, folder, dice):
     names = sorted(path.name for path in (pictures / "images").iterdir())[:2]
     for name in names:
-        save_mask(folder / name, dice.choice(np.array([0, 1, 2, 255], np.uint8), (96, 96)))
+        width, height = Image.open(pictures / "images" / name).size
+        save_mask(folder / name, dice.choice(np.array([0, 1, 2, 255], np.uint8), (height, width)))
     return names
 
 

@@ -144,13 +144,13 @@ def test_overrides_reach_data_and_inference(run_dir):
 
 
 def test_prediction_and_pseudo_label_of_a_batch_have_the_images_size(run):
-    [batch] = whole_images(run.dataset("train"), range(3))
-    seen = run.evidence(batch.images, batch.labels)
-    assert seen.prediction.shape == seen.pseudo_label.shape == (3, 96, 96)
-    allowed = F.pad(batch.labels, (1, 0), value=True)
-    assert all(allowed[i, seen.pseudo_label[i]].all() for i in range(3))
-    expected = run.predictor.predict(run.dataset("train")[0].image, multi_scale=False, crf=False)
-    np.testing.assert_array_equal(seen.prediction[0], expected)
+    for batch in whole_images(run.dataset("train")):
+        seen, count = run.evidence(batch.images, batch.labels), len(batch.indices)
+        assert seen.prediction.shape == seen.pseudo_label.shape == (count, *batch.images.shape[-2:])
+        allowed = F.pad(batch.labels, (1, 0), value=True)
+        assert all(allowed[i, seen.pseudo_label[i]].all() for i in range(count))
+        expected = run.predictor.predict(run.dataset("train")[batch.indices[0]].image, multi_scale=False, crf=False)
+        np.testing.assert_array_equal(seen.prediction[0], expected)
 
 
 class TwoSizes:

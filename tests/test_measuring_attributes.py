@@ -32,14 +32,15 @@ def test_a_patch_belongs_to_the_commonest_part_of_the_class_that_covers_a_quarte
     world, found_some = PartWorld("val", 3), 0
     for index in range(4):
         mask, expected = world.part_mask(index), []
-        for row in range(0, 96, 8):
-            for column in range(0, 96, 8):
+        height, width = mask.shape
+        for row in range(0, height, 8):
+            for column in range(0, width, 8):
                 pixels = [int(x) for x in mask[row : row + 8, column : column + 8].ravel() if x]
                 names = [PARTS[x - 1][0] for x in pixels]
                 owner = max(PartWorld.class_names, key=names.count)
                 own = [x for x, name in zip(pixels, names) if name == owner]
                 expected.append(max(sorted(set(own)), key=own.count) if len(own) >= 16 else 0)
-        np.testing.assert_array_equal(measuring.patch_parts(mask, (12, 12)), expected)
+        np.testing.assert_array_equal(measuring.patch_parts(mask, (height // 8, width // 8)), expected)
         found_some += np.count_nonzero(expected)
     assert found_some > 20
 
@@ -68,11 +69,15 @@ def test_instances_are_the_reliable_prototypes_with_the_factors_they_were_drawn_
 
 def test_patches_keep_their_place(seen):
     items, parts, objects = seen.true_patches()
-    rows = [(i, n) for i in range(IMAGES) for n in range(144) if seen.parts[i, n]]
+    rows = [(i, n) for i in range(IMAGES) for n in range(seen.parts.shape[1]) if seen.parts[i, n]]
     assert parts.tolist() == [seen.parts[row] for row in rows]
     torch.testing.assert_close(items.features, torch.stack([seen.patches[i, :, n] for i, n in rows]))
     owners = [PartWorld.class_names.index(PARTS[part - 1][0]) for part in parts]
     assert items.classes.tolist() == owners and objects.tolist() == [10 * i + k for (i, _), k in zip(rows, owners)]
+    world = PartWorld("train", 0, IMAGES)
+    for i, (h, w) in enumerate(seen.grids):
+        np.testing.assert_array_equal(seen.parts[i, : h * w], measuring.patch_parts(world.part_mask(i), (h, w)))
+        assert not (seen.parts[i, h * w :].any() or seen.patches[i, :, h * w :].any() or seen.predicted[i, :, h * w :].any())
     inside = seen.predicted_patches()
     assert len(inside.features) == seen.predicted.sum() and set(inside.classes.tolist()) == set(seen.classes.tolist())
 
@@ -84,15 +89,16 @@ def test_peaks_are_those_of_the_cams(seen):
     for i in range(IMAGES):
         own = [part if part and PARTS[part - 1][0] == PartWorld.class_names[k] else 0 for part in seen.parts[i]]
         if any(own):
-            cosines = F.cosine_similarity(seen.patches[i][None], centres[:, :, None], dim=1)  # (M, N)
+            h, w = seen.grids[i]
+            cosines = F.cosine_similarity(seen.patches[i][None, :, : h * w], centres[:, :, None], dim=1)  # (M, N)
             expected.append([own[int(row.argmax())] for row in cosines])
     assert peaks.tolist() == expected
 
 
 def planted(dim=8, images=40, noise=0.05):
-    """A class 0 (aeroplane) alone: four parts in every image, each patch at its part; prototypes at their colours."""
+    """A class 0 (aeroplane) alone: M of its parts in every image, each patch at its part; prototypes at their colours."""
     dice = np.random.default_rng(0)
-    first = [i + 1 for i, (name, _) in enumerate(PARTS) if name == PartWorld.class_names[0]]
+    first = [i + 1 for i, (name, _) in enumerate(PARTS) if name == PartWorld.class_names[0]][:M]
     parts = np.zeros((images, 25), int)
     parts[:, :24] = dice.permuted(np.tile(np.repeat(first, 6), (images, 1)), axis=1)
     colours = np.arange(images) % M
@@ -102,7 +108,7 @@ def planted(dim=8, images=40, noise=0.05):
     predicted = torch.zeros(images, len(PartWorld.class_names), 25, dtype=torch.bool)
     predicted[:, 0, :24] = True
     return measuring.Seen(
-        F.normalize(patches.float(), dim=-1).transpose(1, 2), (5, 5), predicted,
+        F.normalize(patches.float(), dim=-1).transpose(1, 2), [(5, 5)] * images, predicted,
         at[colours] + noise * torch.from_numpy(dice.normal(size=(images, dim))).float(),
         torch.zeros(images, dtype=torch.long), torch.arange(images), parts, factors,
     )  # fmt: skip
@@ -185,6 +191,6 @@ def test_a_component_map_shows_the_components_of_the_class_where_it_is(opened, s
     components = measuring.mixture_components(opened)
     image = next(i for i in range(IMAGES) if any(p and PARTS[p - 1][0] == PartWorld.class_names[k] for p in seen.parts[i]))
     found = measuring.component_map(seen, image, k, components).ravel()
-    for n, part in enumerate(seen.parts[image]):
+    for n, part in enumerate(seen.parts[image, : len(found)]):
         own = part > 0 and PARTS[part - 1][0] == PartWorld.class_names[k]
         assert found[n] == (components.assign(seen.patches[image][:, n][None], k)[0] if own else -1)

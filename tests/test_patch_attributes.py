@@ -72,8 +72,9 @@ def test_no_mask_reaches_the_patches(with_patches, tmp_path, monkeypatch):
     dice, render = np.random.default_rng(0), PartWorld.render
 
     def noisy(self, i):
-        noise = dice.integers(0, 47, (96, 96), dtype=np.uint8)
-        return replace(render(self, i), mask=noise, part_mask=noise, owner=noise)
+        rendered = render(self, i)
+        noise = dice.integers(0, 37, rendered.mask.shape, dtype=np.uint8)
+        return replace(rendered, mask=noise, kind_mask=noise, part_mask=noise, owner=noise)
 
     monkeypatch.setattr(PartWorld, "render", noisy)
     assert_same_run(run(tmp_path, PATCHES).run_dir, with_patches)

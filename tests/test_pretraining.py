@@ -1,6 +1,7 @@
 """The small CLIP: its training code, its committed weights, its model card."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from safetensors import safe_open
 
 from vdalib.clip.loading import SMALL_CLIP, load_small_clip
-from vdalib.data.partworld import PARTS, PartWorld
+from vdalib.data.partworld import KINDS_OF, PARTS, PartWorld
+from vdalib.data.partworld.dice import Dice
 from vdalib.pretraining.model_card import measure, write_card
 from vdalib.pretraining.training import PretrainConfig, Statements, balanced_bce, evidence, pretrain
 
@@ -37,30 +39,59 @@ def test_twenty_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
 
 
 def test_a_model_card_is_written_from_measurements(tiny):
-    figures = write_card(tiny, size=8)
+    figures = write_card(tiny, size=20)
     assert set(figures) >= {"seed_miou_none", "seed_miou_value", "seed_miou_static", "single_object_accuracy"}
     assert f"{figures['seed_miou_static']:.1%}" in (tiny / "MODEL_CARD.md").read_text()
     assert (tiny / "loss_curve.png").stat().st_size > 0
 
 
-def test_statements_are_true_exactly_of_what_the_factors_name():
+FAITHFUL = PretrainConfig(omission=0, wrong_kind=0, wrong_class=0)
+
+
+def said(statements: Statements, factors, config: PretrainConfig, seed: int = 0) -> set[str]:
+    return {content for content, made in zip(statements.contents, statements.said(factors, Dice(seed), config)) if made}
+
+
+def true_of(factors) -> set[str]:
+    true = {factors.scene}
+    for thing in factors.objects:
+        true |= {thing.class_name, thing.kind, f"{thing.main_colour} {thing.class_name}"}
+        true |= {f"{thing.class_name} {part}" for part in thing.parts}
+    return true
+
+
+def test_without_omission_and_error_exactly_what_the_factors_name_is_said():
     statements, world = Statements(), PartWorld("clip", size=20)
-    for i in range(len(world)):
-        factors = world.factors(i)
-        said = {content for content, true in zip(statements.contents, statements.truth(factors)) if true}
-        expected = {factors.scene}
-        for thing in factors.objects:
-            expected |= {thing.class_name, f"{thing.main_colour} {thing.class_name}"}
-            expected |= {f"{thing.class_name} {part}" for part in thing.parts}
-        assert said == expected
+    for factors in map(world.factors, range(len(world))):
+        assert said(statements, factors, FAITHFUL) == true_of(factors)
 
 
-def test_what_names_a_class_entails_it():
+def test_statements_are_omitted_and_wrong_at_the_rates_of_the_settings():
+    statements, world = Statements(), PartWorld("clip", size=300)
+    omitting, mistaken, confused = (replace(FAITHFUL, **{name: 0.3}) for name in ("omission", "wrong_kind", "wrong_class"))
+    omitted, true, wrong_kinds, wrong_classes, single = 0, 0, 0, 0, 0
+    for i, factors in enumerate(map(world.factors, range(len(world)))):
+        now = true_of(factors)
+        made = said(statements, factors, omitting, i)
+        assert made <= now
+        omitted, true = omitted + len(now - made), true + len(now)
+        if len(factors.objects) == 1:
+            thing, single = factors.objects[0], single + 1
+            made = said(statements, factors, mistaken, i)
+            wrong_kinds += thing.kind not in made
+            assert thing.class_name in made and len(made & set(KINDS_OF[thing.class_name])) == 1
+            wrong_classes += thing.class_name not in said(statements, factors, confused, i)
+    assert omitted / true == pytest.approx(0.3, abs=0.05)
+    assert wrong_kinds / single == pytest.approx(0.3, abs=0.12)
+    assert wrong_classes / single == pytest.approx(0.3, abs=0.12)
+
+
+def test_what_names_a_class_or_one_of_its_kinds_entails_it():
     statements = Statements()
     dog = PartWorld.class_names.index("dog")
     named = {content for content, entails in zip(statements.contents, statements.entails[:, dog]) if entails}
-    assert {"dog", "red dog", "dog head"} <= named
-    assert len(named) == 1 + 9 + sum(name == "dog" for name, _ in PARTS)
+    assert {"dog", "red dog", "dog head", "poodle"} <= named
+    assert len(named) == 1 + 9 + sum(name == "dog" for name, _ in PARTS) + len(KINDS_OF["dog"])
 
 
 def test_false_statements_have_no_evidence_and_parts_speak_for_their_class():
@@ -71,18 +102,18 @@ def test_false_statements_have_no_evidence_and_parts_speak_for_their_class():
     places[0, 1, index["cat"]] = 9.0
     truth = torch.zeros(1, len(statements))
     truth[0, [index["dog"], index["dog head"]]] = 1
-    seen, verdict = evidence(places, truth, statements, strongest=1)
+    seen, verdict = evidence(places, truth, statements, strongest=(1,))
     assert seen[0, 2, index["dog"]] > 0.99 and seen[0, [0, 1, 3], index["dog"]].max() < 0.01
     assert seen[..., index["cat"]].max() == 0 and verdict[0, index["cat"]] == 0
     assert verdict[0, index["dog head"]] > 0.99
 
 
 def test_balanced_loss_weighs_evidence_for_and_against_alike():
-    kind = torch.zeros(4, dtype=torch.long)
+    group = torch.zeros(4, dtype=torch.long)
     target = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
     logits = torch.tensor([[0.3, -0.2, 0.1, 0.4]])
     wanted = torch.nn.functional.softplus(-logits[0, 0]) + torch.nn.functional.softplus(logits[0, 1:]).mean()
-    torch.testing.assert_close(balanced_bce(logits, target, kind), wanted)
+    torch.testing.assert_close(balanced_bce(logits, target, group), wanted)
 
 
 @committed

@@ -12,7 +12,7 @@ from vdalib.clip.sentences import class_statements, read_sentences, texts_of, wh
 from vdalib.clip.text import attribute_bank, attribute_clusters, enriched_text
 from vdalib.config import ClipConfig, Config
 from vdalib.data.coco import COCO_CLASSES
-from vdalib.data.partworld import CLASSES, COLOURS, PARTS
+from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, KINDS, PARTS
 from vdalib.data.voc import VOC_CLASSES
 
 NAMES = ("dog", "bus", "dining table")
@@ -146,6 +146,12 @@ def test_partworlds_statements_follow_from_its_tables():
     assert len(texts.texts) == len(set(texts.texts)) == len(CLASSES) * (1 + len(COLOURS)) + len(PARTS)
     assert texts.texts[0] == f"a clean origami {CLASSES[0]}."
     assert f"a clean origami red {CLASSES[0]}." in texts.texts
+    kinds = texts_of(config(data="partworld", sentences="builtin"), KIND_NAMES)
+    parts = [(name, part) for name, kind in KINDS.items() for part in kind.parts]
+    assert len(kinds.texts) == len(set(kinds.texts)) == len(KIND_NAMES) * (1 + len(COLOURS)) + len(parts)
+    assert {"a clean origami red crow.", "a clean origami crow wing."} <= set(kinds.texts)
+    assert ("canoe", "oar") in parts and ("canoe", "sail") not in parts, "kinds lack parts of their class"
+    assert kinds.classes[kinds.texts.index("a clean origami crow wing.")] == KIND_NAMES.index("crow")
 
 
 def test_data_sets_without_builtin_sentences_say_so():

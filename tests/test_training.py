@@ -9,6 +9,8 @@ from small_runs import ONE_OF_EACH, STAGE_3_AT_ONCE, copy_of, rows, run, same, s
 
 from vdalib.config import Config
 from vdalib.data.loader import training_batches
+from vdalib.data.partworld import KIND_NAMES, world
+from vdalib.evaluation.measuring import evaluate_run
 from vdalib.inference import Predictor
 from vdalib.training.trainer import learning_rate_factor
 
@@ -116,10 +118,11 @@ def test_the_optimiser_follows_the_schedule_with_one_rate_for_adapter_and_decode
     assert trained == {id(parameter) for parameter in trainer.model.parameters()}
 
 
-def test_every_stage_of_the_smoke_preset_improves_on_its_first_steps(tmp_path):
+def test_every_stage_of_the_smoke_preset_improves_on_its_first_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(world, "SHAPES", ((96, 96),))
     changes = {
         "data.train_size": 4,
-        "data.scale": [0.5, 0.5],  # PartWorld's 96 px onto the crop: flips are all that varies
+        "data.scale": [0.5, 0.5],  # onto the crop: flips are all that varies
         "mixture.batch_size": 6,
         "mixture.learning_rate": 2e-3,
         "flow.steps": 6,
@@ -135,6 +138,16 @@ def test_every_stage_of_the_smoke_preset_improves_on_its_first_steps(tmp_path):
         third = len(losses) // 3
         assert third >= 3, f"stage {stage}: {len(losses)} steps with {terms}"
         assert sum(losses[-third:]) < sum(losses[:third]), f"stage {stage}: {losses}"
+
+
+def test_kinds_in_place_of_classes_go_through_all_stages(tmp_path):
+    trainer = run(tmp_path, {"data.granularity": "kind", "mixture.batch_size": 4})
+    assert trainer.dataset.class_names == KIND_NAMES
+    assert {row["stage"] for row in rows(tmp_path)} == {0, 1, 2}
+    assert {"inter", "intra", "contrastive"} <= {term for row in rows(tmp_path) for term in row}
+    found = evaluate_run(tmp_path, multi_scale_crf=False)
+    assert all(0 <= value <= 100 for value in found.values()) and found["text_seed_miou"] > 0
+    assert Predictor.from_run(tmp_path).class_names == KIND_NAMES
 
 
 # afterwards

@@ -111,10 +111,11 @@ def class_statements(classes: Sequence[str], parts: Sequence[tuple[str, str]], c
 
 
 def partworld_texts(class_names: Sequence[str], template: str) -> Texts:
-    """PartWorld's statements in a template, whole texts without a further prompt: its text tower holds 16 tokens."""
-    from vdalib.data.partworld import COLOURS, PARTS
+    """PartWorld's statements of classes or kinds in a template, whole texts without a prompt: its text tower holds 16 tokens."""
+    from vdalib.data.partworld import COLOURS, KINDS, PARTS
 
-    statements = class_statements(class_names, PARTS, COLOURS)
+    of_kinds = [(name, part) for name, kind in KINDS.items() for part in kind.parts]
+    statements = class_statements(class_names, (*PARTS, *of_kinds), COLOURS)
     texts = tuple(template.format(words).lower() for _, words in statements)
     return Texts(
         texts,

@@ -131,7 +131,7 @@ def cautions_of(run: Run, findings: Sequence[Finding]) -> Iterator[str]:
     if run.clip is not None and settings.pretrained is None:
         yield "CLIP has random weights (clip.pretrained is null), so it knows no word and no picture: these masks mean nothing."
     elif run.clip is not None and settings.model == "partworld":
-        yield "CLIP is PartWorld's, which has seen drawings of ten things only: on photographs its masks mean little."
+        yield "CLIP is PartWorld's, which has seen drawings of ten classes only: on photographs its masks mean little."
     found = np.array([finding.found for finding in findings])
     if not found.any():
         yield "No class was found in any picture: the segmenter calls everything background. Train longer, or on more pictures."

@@ -52,6 +52,7 @@ class DataConfig(Section):
     val_split: str = "val"  # images whose masks evaluation reads
     train_size: Count | None = None  # number of images, PartWorld only
     val_size: Count | None = None  # likewise, of val
+    granularity: Literal["class", "kind"] = "class"  # what labels and masks tell apart; kinds are PartWorld's only
     crop: Size = 96  # px, a multiple of CLIP's patch size
     scale: tuple[Scale, Scale] = (0.5, 2.0)  # random scaling, times the image's own size [A]
     workers: Annotated[int, Range(at_least=0, at_most=256)] = 0  # processes that load images
@@ -67,6 +68,8 @@ class DataConfig(Section):
         for name in ("train_size", "val_size"):
             if getattr(self, name) is not None and self.name != "partworld":
                 raise ValueError(f"data.{name}: data.name {self.name!r} has no size to choose; leave it null")
+        if self.granularity != "class" and self.name != "partworld":
+            raise ValueError(f"data.granularity: data.name {self.name!r} has no kinds; leave it at class")
         if self.size is not None and self.name != "folder":
             raise ValueError(f"data.size: images of data.name {self.name!r} are taken as they are; leave it null")
         if self.name == "folder" and self.train_split == CORRECTED:

@@ -19,7 +19,7 @@ def build_dataset(config: DataConfig, split: str, seed: int = 0):
         from vdalib.data.partworld import PartWorld
 
         sizes = {config.train_split: config.train_size, config.val_split: config.val_size}
-        return PartWorld(split, seed, sizes.get(split))
+        return PartWorld(split, seed, sizes.get(split), config.granularity)
     _require_root(config)
     if config.name == "coco14":
         from vdalib.data.coco import COCOSegmentation
@@ -37,9 +37,9 @@ def build_dataset(config: DataConfig, split: str, seed: int = 0):
 def class_names(config: DataConfig) -> tuple[str, ...]:
     """The foreground classes of a data set in the order of its label maps, without opening it."""
     if config.name == "partworld":
-        from vdalib.data.partworld import CLASSES
+        from vdalib.data.partworld import GRANULARITIES
 
-        return CLASSES
+        return GRANULARITIES[config.granularity]
     if config.name == "coco14":
         from vdalib.data.coco import COCO_CLASSES
 

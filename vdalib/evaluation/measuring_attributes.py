@@ -9,9 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from vdalib.attributes.assembly import predicted_masks
-from vdalib.data.partworld import PARTS, PartWorld
+from vdalib.data.partworld import CLASSES, PARTS, PartWorld
 from vdalib.evaluation.attributes import Agreement, Pointing, agreement, pointing_game, weighted_mean
 from vdalib.evaluation.run import Run, whole_images
 
@@ -20,14 +21,15 @@ MIXTURE, LATENT, KMEANS, GMM, RANDOM = "INN mixture", "k-means on latents", "k-m
 METHODS = (MIXTURE, LATENT, KMEANS, GMM, RANDOM)
 TOLD = "told the parts"
 COVERED = 0.25  # share of a patch's pixels that must show one class for the patch to belong to it [R]
-_CLASS_OF_PART = np.array([PartWorld.class_names.index(name) for name, _ in PARTS])
+_CLASS_OF_PART = np.array([CLASSES.index(name) for name, _ in PARTS])
 
 
 @dataclass
 class Seen:
     """What a run sees in PartWorld images, and what is there.
 
-    patches:    (I, D, N) unit CLIP features. grid: (h, w), N = h * w.
+    patches:    (I, D, N) unit CLIP features, row by row; zero beyond an image's own h * w, N is that of the largest.
+    grids:      (h, w) of each image.
     predicted:  (I, K, N) bool, masks of the classes whose prototype is reliable.
     prototypes: (n, D) of the reliable instances; classes, images: (n,) theirs.
     parts:      int (I, N), the part that a patch shows, index in PARTS + 1; 0 for background. From true part masks.
@@ -35,7 +37,7 @@ class Seen:
     """
 
     patches: Tensor
-    grid: tuple[int, int]
+    grids: list[tuple[int, int]]
     predicted: Tensor
     prototypes: Tensor
     classes: Tensor
@@ -53,7 +55,7 @@ class Seen:
         image, place = np.nonzero(self.parts)
         parts = self.parts[image, place]
         classes = _CLASS_OF_PART[parts - 1]
-        objects = image * len(PartWorld.class_names) + classes
+        objects = image * len(CLASSES) + classes
         return Items(self.patches[image, :, place], torch.from_numpy(classes)), parts, objects
 
 
@@ -78,21 +80,29 @@ class Components:
 
 
 def observe(run: Run, dataset: PartWorld, progress=lambda batches: batches) -> Seen:
-    """One CLIP pass over all images of a PartWorld; `progress` may wrap the loop over batches, as tqdm does."""
-    columns, parts, factors = [], [], []
+    """One CLIP pass over all images of a PartWorld; `progress` may wrap the loop over batches, as tqdm does.
+
+    Raises ValueError for a world whose labels are kinds: parts are those of classes.
+    """
+    if dataset.class_names != CLASSES:
+        raise ValueError("data.granularity: parts belong to classes; measure attributes with class")
+    instances, rows = [], {}
     for batch in progress(whole_images(dataset)):
         evidence = run.evidence(batch.images, batch.labels)
         found, patches = evidence.found, evidence.features.patches.float()
         predicted = predicted_masks(evidence.logits, evidence.labels) & found.reliable[:, :, None, None]
         image, classes = found.reliable.nonzero(as_tuple=True)
         indices = torch.tensor(batch.indices)[image.cpu()]
-        columns.append((patches.flatten(2), predicted.flatten(2), found.prototypes[image, classes].float(), classes, indices))
-        for index in batch.indices:
-            parts.append(patch_parts(dataset.part_mask(index), patches.shape[-2:]))
-            factors.append(dataset.factors(index))
-    patches, predicted, prototypes, classes, images = (torch.cat(column).cpu() for column in zip(*columns))
+        instances.append((found.prototypes[image, classes].float().cpu(), classes.cpu(), indices))
+        for place, index in enumerate(batch.indices):
+            parts = torch.from_numpy(patch_parts(dataset.part_mask(index), patches.shape[-2:]))
+            flat = patches[place].flatten(1).T.cpu(), predicted[place].flatten(1).T.cpu(), parts  # (N, D), (N, K), (N,)
+            rows[index] = *flat, evidence.features.grid, dataset.factors(index)
+    prototypes, classes, images = (torch.cat(column) for column in zip(*instances))
+    *flat, grids, factors = zip(*(rows[index] for index in range(len(dataset))))
+    patches, predicted, parts = (pad_sequence(column, batch_first=True) for column in flat)
     named = _instance_factors([factors[i] for i in images], classes.numpy())
-    return Seen(patches, evidence.features.grid, predicted, prototypes, classes, images, np.stack(parts), named)
+    return Seen(patches.mT, [*grids], predicted.mT, prototypes, classes, images, parts.numpy(), named)
 
 
 def patch_parts(part_mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -100,7 +110,7 @@ def patch_parts(part_mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     h, w = grid
     pixels = part_mask.reshape(h, part_mask.shape[0] // h, w, -1).swapaxes(1, 2).reshape(h * w, -1)
     counts = (pixels[:, :, None] == np.arange(1, len(PARTS) + 1)).sum(1)  # (N, parts)
-    of_class = counts @ (_CLASS_OF_PART[:, None] == np.arange(len(PartWorld.class_names)))  # (N, K)
+    of_class = counts @ (_CLASS_OF_PART[:, None] == np.arange(len(CLASSES)))  # (N, K)
     own = _CLASS_OF_PART == of_class.argmax(1)[:, None]
     return np.where(of_class.max(1) >= COVERED * pixels.shape[1], (counts * own).argmax(1) + 1, 0)
 
@@ -164,7 +174,8 @@ def component_map(seen: Seen, image: int, k: int, components: Components) -> np.
     inside = np.isin(seen.parts[image], np.flatnonzero(_CLASS_OF_PART == k) + 1)
     result = np.full(len(inside), -1)
     result[inside] = components.assign(seen.patches[image][:, inside].T, k)
-    return result.reshape(seen.grid)
+    h, w = seen.grids[image]
+    return result[: h * w].reshape(h, w)
 
 
 def _by_class(items: Items) -> dict[int, Tensor]:
@@ -225,7 +236,9 @@ def cam_peaks(seen: Seen, centres: Tensor, k: int) -> np.ndarray:
     """
     parts = np.where(np.isin(seen.parts, np.flatnonzero(_CLASS_OF_PART == k) + 1), seen.parts, 0)  # (I, N)
     images = np.flatnonzero(parts.any(1))
-    cosine = torch.einsum("idn,md->imn", seen.patches[images], F.normalize(centres, dim=-1))
+    patches = seen.patches[images]
+    cosine = torch.einsum("idn,md->imn", patches, F.normalize(centres, dim=-1))
+    cosine = cosine.masked_fill(~patches.any(1, keepdim=True), -2.0)  # beyond the image
     return parts[images[:, None], cosine.argmax(-1).numpy()]
 
 
@@ -241,7 +254,7 @@ def _summary(measured: Mapping[int, Agreement | Pointing], class_names) -> dict:
 
 def _instance_factors(factors, classes: np.ndarray) -> dict[str, np.ndarray]:
     """Integer labels of each instance, -1 where its image shows the class more than once."""
-    objects = [[o for o in f.objects if o.class_name == PartWorld.class_names[k]] for f, k in zip(factors, classes)]
+    objects = [[o for o in f.objects if o.class_name == CLASSES[k]] for f, k in zip(factors, classes)]
     known = np.array([len(own) == 1 for own in objects])
     raw = {
         "main colour": [own[0].main_colour for own in objects],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vdalib.clip import FrozenCLIP
+from vdalib.clip import DenseFeatures, FrozenCLIP
 from vdalib.clip.dense import CALIBRATIONS
 from vdalib.clip.loading import load_small_clip
 from vdalib.data.partworld import TEMPLATES, PartWorld
@@ -19,22 +19,23 @@ from vdalib.io import atomic_path, write_json
 from vdalib.segmentation.cam import class_activation
 
 
-def _batches(world: PartWorld, chosen: list[int], size: int = 50) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    for start in range(0, len(chosen), size):
-        indices = chosen[start : start + size]
-        samples = [world[i] for i in indices]
-        images = torch.stack([torch.as_tensor(sample.image) for sample in samples]) / 255
-        yield indices, images, torch.stack([sample.labels for sample in samples])
+def _pictures(clip: FrozenCLIP, world: PartWorld, chosen: Iterable[int]) -> Iterator[tuple[int, DenseFeatures, Tensor]]:
+    """(index, features, labels (1, K)) of images, one by one since their sizes differ."""
+    for i in chosen:
+        sample = world[i]
+        yield i, clip.encode_image(torch.as_tensor(sample.image)[None] / 255, attention=False), sample.labels[None]
 
 
 def zero_shot(clip: FrozenCLIP, world: PartWorld, single_object: bool) -> tuple[float, float]:
-    """Of images with one object (or of all): share whose best class prompt names an object, and mean probability it is given."""
+    """Of images with one object (or of all): share whose best prompt names an object, and mean probability it is given.
+
+    Prompts are of the world's classes, which may be its kinds.
+    """
     text = clip.text_prototypes(world.class_names, TEMPLATES)
     chosen = [i for i in range(len(world)) if not single_object or len(world.factors(i).objects) == 1]
     right, confidence = [], []
-    for _, images, labels in _batches(world, chosen):
-        score = clip.encode_image(images, attention=False).cls @ text.T
-        best = (clip.logit_scale * score).softmax(1).max(1)
+    for _, features, labels in _pictures(clip, world, chosen):
+        best = (clip.logit_scale * features.cls @ text.T).softmax(1).max(1)
         right.append(labels.gather(1, best.indices[:, None])[:, 0])
         confidence.append(best.values)
     return torch.cat(right).float().mean().item(), torch.cat(confidence).mean().item()
@@ -44,10 +45,8 @@ def text_seed_miou(clip: FrozenCLIP, world: PartWorld) -> tuple[float, float]:
     """Best CAM threshold and its mIoU, of text-prompt CAMs. Masks are read for this measure only."""
     text = clip.text_prototypes(world.class_names)
     curve = SeedCurve()
-    for indices, images, labels in _batches(world, list(range(len(world)))):
-        patches = clip.encode_image(images, attention=False).patches
-        cam = class_activation(patches, text.expand(len(images), -1, -1), labels)
-        curve.update(cam, labels, torch.stack([torch.as_tensor(world.mask(i)) for i in indices]))
+    for i, features, labels in _pictures(clip, world, range(len(world))):
+        curve.update(class_activation(features.patches, text[None], labels), labels, torch.as_tensor(world.mask(i))[None])
     return curve.best()
 
 
@@ -60,6 +59,8 @@ def measure(folder: Path, size: int = 250) -> dict[str, float]:
         figures[f"seed_miou_{calibration}"] = text_seed_miou(clip, world)[1]
     figures["single_object_accuracy"], figures["single_object_confidence"] = zero_shot(clip, world, single_object=True)
     figures["any_object_accuracy"], _ = zero_shot(clip, world, single_object=False)
+    kinds = PartWorld("val", size=size, granularity="kind")
+    figures["single_object_kind_accuracy"], _ = zero_shot(clip, kinds, single_object=True)
     figures["logit_scale"] = clip.logit_scale
     return figures
 
@@ -72,11 +73,13 @@ joint width {dim}. It knows PartWorld and nothing else.
 
 ## Training
 
-`python -m vdalib pretrain-clip` makes it again. Nothing but statements that are true or false of a whole image is read
-(classes, coloured classes, visible parts of classes, scenes; {templates} templates); no mask, box or position. A convolutional
-teacher and the text tower learn the statements first, under a sigmoid contrastive loss; the vision transformer is then taught,
+`python -m vdalib pretrain-clip` makes it again. Nothing but statements about a whole image is read (classes, kinds, coloured
+classes, visible parts of classes, scenes; {templates} templates); no mask, box or position. As on the web they are incomplete and
+sometimes wrong: {omission:.0%} of what is true is not said, {wrong_kind:.0%} of the objects are said to be of another kind of
+their class, {wrong_class:.0%} of another class. A convolutional teacher and the text tower learn the statements first, under a
+sigmoid contrastive loss; the vision transformer is then taught,
 at every patch of its calibrated dense path, how strongly the teacher sees each true statement there, and at its class token
-which statements hold. That its calibrated patches are taught directly is the largest difference from OpenAI's CLIP, whose
+which were made. That its calibrated patches are taught directly is the largest difference from OpenAI's CLIP, whose
 patches are a by-product.
 
 Settings: {settings}.
@@ -89,7 +92,8 @@ Images: split `clip`, which shares no index with `train` and `val`.
 | | |
 |---|---|
 | best class prompt right, images with one object | {single_object_accuracy:.1%} |
-| mean probability that it gets (logit scale {logit_scale:.1f}) | {single_object_confidence:.2f} |
+| best kind prompt right, images with one object | {single_object_kind_accuracy:.1%} |
+| mean probability of that best class (logit scale {logit_scale:.1f}) | {single_object_confidence:.2f} |
 | best class prompt names an object, all images | {any_object_accuracy:.1%} |
 | seed mIoU, patches as they are ("none") | {seed_miou_none:.1%} |
 | seed mIoU, value-only attention in the last block ("value") | {seed_miou_value:.1%} |
@@ -110,8 +114,10 @@ def write_card(folder: Path, size: int = 250) -> dict[str, float]:
     figure, _ = plots.loss_curves(steps, ("loss", "patches", "image"), stages, window=3)
     figure.savefig(folder / "loss_curve.png", dpi=80, bbox_inches="tight")
     clip = load_small_clip(folder).model
+    rates = {name: settings[name] for name in ("omission", "wrong_kind", "wrong_class")}
     card = CARD.format(
         **figures,
+        **rates,
         parameters=sum(p.numel() for p in clip.parameters()) / 1e6,
         megabytes=(folder / "clip.safetensors").stat().st_size / 1e6,
         layers=model["vision_cfg"]["layers"],

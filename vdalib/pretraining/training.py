@@ -4,11 +4,13 @@ A vision transformer of this size does not find the classes by itself from a hun
 a convolutional network first and then taught to the transformer, patch by patch:
 
 1. *Teacher*: a small convolutional network and the text tower learn which statements ("a photo of a red dog", "a clean origami
-   dog head", "a scene on grass") are true of an image. The score of a statement is the mean of its strongest places.
-2. *Student*: an open_clip vision transformer learns, at every patch, how strongly the teacher sees each true statement there, and
-   at its class token which statements are true. Statements that are false of the image have no evidence anywhere.
+   poodle", "a drawing of a dog head") are said of an image. The score of a statement is the mean of its strongest places: of
+   few at one step, to find small objects, of many at another, to find the whole of large ones.
+2. *Student*: an open_clip vision transformer learns, at every patch, how strongly the teacher sees each statement there that was
+   said, and at its class token which were said. Statements that were not said of the image have no evidence anywhere.
 
-What a statement's truth may use is what a caption says: classes, colours, visible parts, scene. No mask, box or position is read.
+What may be said is what a caption says: classes, kinds, colours, visible parts, scene; no mask, box or position is read. As on
+the web, what is said is incomplete and sometimes wrong: rates of omission and error are settings.
 """
 
 from __future__ import annotations
@@ -25,15 +27,17 @@ from open_clip.model import CLIP
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2.functional import resize
 
 from vdalib.clip.dense import dense_forward
 from vdalib.clip.text import ReducedTokenizer, reduced_vocabulary
-from vdalib.data.partworld import COLOURS, PARTS, SCENES, TEMPLATES, PartWorld
+from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, KINDS_OF, PARTS, SCENES, TEMPLATES, PartWorld
+from vdalib.data.partworld.dice import Dice
 from vdalib.io import atomic_path
 from vdalib.progress import progress_bar
 
-KIND_WEIGHTS = (1.0, 0.5, 0.5, 0.25)  # of classes, coloured classes, parts of classes, scenes
-PATCH = 8
+GROUP_WEIGHTS = (1.0, 1.0, 0.5, 1.0, 0.25)  # of classes, kinds, coloured classes, parts of classes, scenes
+PATCH, SIDE = 8, 96
 MODEL = {
     "embed_dim": 128,
     "init_logit_scale": math.log(12),
@@ -47,47 +51,58 @@ MODEL = {
 class PretrainConfig:
     """How the small CLIP is trained; the defaults made the committed weights."""
 
-    images: int = 60_000
-    teacher_steps: int = 700
-    crop_steps: int = 1_200  # first steps of the student, on random crops
+    images: int = 40_000
+    omission: float = 0.1  # share of true statements that nobody makes
+    wrong_kind: float = 0.05  # share of objects said to be another kind of their class
+    wrong_class: float = 0.03  # share of objects said to be of another class
+    teacher_steps: int = 3_000
+    crop_steps: int = 1_800  # first steps of the student, on random crops
     crop: int = 64  # their side in px
-    student_steps: int = 500  # further steps of the student, on whole images
-    batch_size: int = 128
+    student_steps: int = 700  # further steps of the student, on whole images
+    batch_size: int = 64
     teacher_lr: float = 2e-3
     student_lr: float = 2e-3
-    strongest: int = 8  # places whose mean is a statement's score in the teacher
+    strongest: tuple[int, ...] = (4, 12, 36)  # places whose mean is a statement's score in the teacher; one of them at each step
     seed: int = 0
 
 
 class Statements:
-    """All statements about PartWorld, and which are true of an image."""
+    """All statements about PartWorld, and which are made of an image."""
 
     def __init__(self):
-        classes = PartWorld.class_names
-        self.contents = list(classes)
-        self.contents += [f"{colour} {name}" for name in classes for colour in COLOURS]
-        self.contents += [f"{name} {part}" for name, part in PARTS]
-        self.contents += list(SCENES)
-        counts = (len(classes), len(classes) * len(COLOURS), len(PARTS), len(SCENES))
-        self.kind = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))  # (S,)
+        groups = (
+            list(CLASSES),
+            list(KIND_NAMES),
+            [f"{colour} {name}" for name in CLASSES for colour in COLOURS],
+            [f"{name} {part}" for name, part in PARTS],
+            list(SCENES),
+        )
+        self.contents = [content for group in groups for content in group]
+        self.group = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor([*map(len, groups)]))  # (S,)
         self.index = {content: i for i, content in enumerate(self.contents)}
-        self.entails = torch.zeros(len(self.contents), len(classes), dtype=torch.bool)  # (S, K): "red dog" entails "dog"
-        for i, content in enumerate(self.contents):
-            for k, name in enumerate(classes):
-                self.entails[i, k] = name in content.split()
+        self.entails = torch.zeros(len(self.contents), len(CLASSES), dtype=torch.bool)  # (S, K): "red dog", "poodle" entail "dog"
+        for k, name in enumerate(CLASSES):
+            for i, content in enumerate(self.contents):
+                self.entails[i, k] = name in content.split() or content in KINDS_OF[name]
 
     def __len__(self) -> int:
         return len(self.contents)
 
-    def truth(self, factors) -> Tensor:
-        """(S,) bool: which statements an image's caption makes true."""
-        true = torch.zeros(len(self), dtype=torch.bool)
-        true[self.index[factors.scene]] = True
+    def said(self, factors, dice: Dice, config: PretrainConfig) -> Tensor:
+        """(S,) bool: the statements made of an image; the true ones, but for omissions and errors at the rates of `config`."""
+        contents = [factors.scene]
         for thing in factors.objects:
-            name = thing.class_name
-            said = [name, f"{thing.main_colour} {name}", *(f"{name} {part}" for part in thing.parts)]
-            true[[self.index[content] for content in said]] = True
-        return true
+            name, kind = thing.class_name, thing.kind
+            if dice.chance(config.wrong_class):
+                name = dice.choice([other for other in CLASSES if other != name])
+                kind = dice.choice(KINDS_OF[name])
+            elif dice.chance(config.wrong_kind):
+                kind = dice.choice([other for other in KINDS_OF[name] if other != kind])
+            parts = [f"{name} {part}" for part in thing.parts] if name == thing.class_name else []
+            contents += [name, kind, f"{thing.main_colour} {name}", *sorted(parts)]
+        said = torch.zeros(len(self), dtype=torch.bool)
+        said[[self.index[content] for content in contents if not dice.chance(config.omission)]] = True
+        return said
 
     def phrased(self, generator: torch.Generator) -> list[str]:
         """Every statement in a template drawn at random."""
@@ -96,50 +111,81 @@ class Statements:
 
 
 class _Rendered(Dataset):
-    def __init__(self, world: PartWorld, statements: Statements):
-        self.world, self.statements = world, statements
+    def __init__(self, world: PartWorld, statements: Statements, config: PretrainConfig):
+        self.world, self.statements, self.config = world, statements, config
 
     def __len__(self) -> int:
         return len(self.world)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        return torch.as_tensor(self.world[i].image), self.statements.truth(self.world.factors(i))
+        dice = Dice(self.config.seed, i)
+        return _square(self.world[i].image, dice), self.statements.said(self.world.factors(i), dice, self.config)
+
+
+def _square(image: Tensor, dice: Dice) -> Tensor:
+    """uint8 (3, H, W) -> (3, SIDE, SIDE): the shorter side resized, a random part of the longer one kept."""
+    image = resize(torch.as_tensor(image), SIDE, antialias=True)
+    top, left = (int(dice.uniform() * (side - SIDE + 1)) for side in image.shape[1:])
+    return image[:, top : top + SIDE, left : left + SIDE].contiguous()
 
 
 def render_pool(config: PretrainConfig, statements: Statements, workers: int = 2) -> tuple[Tensor, Tensor]:
-    """All training images, (n, 3, 96, 96) uint8, and their statements' truth, (n, S) bool."""
+    """All training images, (n, 3, SIDE, SIDE) uint8, and what is said of them, (n, S) bool."""
     world = PartWorld("clip", seed=config.seed, size=config.images)
-    loader = DataLoader(_Rendered(world, statements), batch_size=250, num_workers=workers)
-    images, truth = zip(*progress_bar(loader, desc="rendering", unit="batch"))
-    return torch.cat(images), torch.cat(truth)
+    loader = DataLoader(_Rendered(world, statements, config), batch_size=250, num_workers=workers)
+    images, said = zip(*progress_bar(loader, desc="rendering", unit="batch"))
+    return torch.cat(images), torch.cat(said)
+
+
+class MatrixConv(nn.Module):
+    """Convolution of a square kernel whose weight is a matrix (outputs, inputs * size * size), as Muon wants it."""
+
+    def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1):
+        super().__init__()
+        self.size, self.stride = size, stride
+        fan_in = inputs * size * size
+        self.weight = nn.Parameter(torch.randn(outputs, fan_in) * (2 / fan_in) ** 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.unflatten(1, (-1, self.size, self.size)).to(memory_format=torch.channels_last)
+        return F.conv2d(x, weight, stride=self.stride, padding=self.size // 2)
+
+
+class _Unit(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1):
+        super().__init__(MatrixConv(inputs, outputs, size, stride), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class _Residual(_Unit):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
 
 
 class Teacher(nn.Module):
-    """Convolutional network with an output for every 8 x 8 patch: (B, 3, H, W) in 0..1 -> (B, D, H/8, W/8), L2-normalised."""
+    """Convolutional network with an output for every 8 x 8 patch: (B, 3, H, W) in 0..1 -> (B, D, H/8, W/8), L2-normalised.
+
+    A place sees 58 x 58 px and no more: what a wider one says of a place is said of the whole object.
+    """
 
     def __init__(self, dim: int):
         super().__init__()
         self.trunk = nn.Sequential(
             nn.PixelUnshuffle(2),
-            *self._unit(12, 48), *self._unit(48, 96, stride=2), *self._unit(96, 96),
-            *self._unit(96, 192, stride=2), *self._unit(192, 192), *self._unit(192, 192),
+            _Unit(12, 48), _Unit(48, 96, stride=2), _Residual(96, 96), _Unit(96, 192, stride=2),
+            _Residual(192, 192), _Residual(192, 192), _Residual(192, 192, size=1),
         )  # fmt: skip
         self.head = nn.Conv2d(192, dim, 1)
-
-    @staticmethod
-    def _unit(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
     def forward(self, images: Tensor) -> Tensor:
         return F.normalize(self.head(self.trunk(images * 2 - 1)).float(), dim=1)
 
 
-def balanced_bce(logits: Tensor, target: Tensor, kind: Tensor) -> Tensor:
-    """Binary cross entropy over statements (last dimension); in each kind evidence for and against weigh alike."""
+def balanced_bce(logits: Tensor, target: Tensor, group: Tensor) -> Tensor:
+    """Binary cross entropy over statements (last dimension); in each group evidence for and against weigh alike."""
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     total = logits.new_zeros(())
-    for k, weight in enumerate(KIND_WEIGHTS):
-        part, t = loss[..., kind == k], target[..., kind == k]
+    for g, weight in enumerate(GROUP_WEIGHTS):
+        part, t = loss[..., group == g], target[..., group == g]
         total = total + weight * ((part * t).sum() / t.sum().clamp_min(1) + (part * (1 - t)).sum() / (1 - t).sum().clamp_min(1))
     return total
 
@@ -152,10 +198,10 @@ def _schedule(optimizers: list[torch.optim.Optimizer], steps: int, warmup: int) 
 
 
 def _optimizers(module: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside transformer blocks, AdamW for all else."""
+    """Muon for the matrices inside transformer blocks and convolutions, AdamW for all else."""
     matrices, others = [], []
     for name, parameter in module.named_parameters():
-        (matrices if "resblocks" in name and parameter.ndim == 2 else others).append(parameter)
+        (matrices if ("resblocks" in name or "trunk" in name) and parameter.ndim == 2 else others).append(parameter)
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=lr, weight_decay=0.01)]
     if matrices:
         optimizers.append(torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
@@ -163,10 +209,10 @@ def _optimizers(module: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
 
 
 class _Batches:
-    """Endless random batches with mirror images: (B, 3, H, W) float in 0..1 and (B, S) float truth."""
+    """Endless random batches with mirror images: (B, 3, H, W) float in 0..1 and (B, S) float said."""
 
-    def __init__(self, images: Tensor, truth: Tensor, batch_size: int, seed: int):
-        self.images, self.truth, self.batch_size = images, truth, batch_size
+    def __init__(self, images: Tensor, said: Tensor, batch_size: int, seed: int):
+        self.images, self.said, self.batch_size = images, said, batch_size
         self.generator = torch.Generator().manual_seed(seed)
 
     def __iter__(self):
@@ -175,7 +221,7 @@ class _Batches:
             for chosen in order.split(self.batch_size)[: len(order) // self.batch_size]:
                 images = self.images[chosen].float() / 255
                 mirror = torch.rand(len(chosen), generator=self.generator) < 0.5
-                yield torch.where(mirror[:, None, None, None], images.flip(-1), images), self.truth[chosen].float()
+                yield torch.where(mirror[:, None, None, None], images.flip(-1), images), self.said[chosen].float()
 
 
 def train_teacher(teacher: Teacher, clip, tokenizer, batches, statements: Statements, config: PretrainConfig, log) -> None:
@@ -183,15 +229,17 @@ def train_teacher(teacher: Teacher, clip, tokenizer, batches, statements: Statem
     text_parameters = nn.ModuleList([clip.transformer, clip.token_embedding, clip.ln_final])
     optimizers = _optimizers(text_parameters, config.teacher_lr / 2)
     loose = [clip.positional_embedding, clip.text_projection, clip.logit_scale, clip.logit_bias]
-    optimizers.append(torch.optim.AdamW([*teacher.parameters(), *loose], lr=config.teacher_lr, weight_decay=0.01))
+    optimizers += _optimizers(teacher, config.teacher_lr)
+    optimizers.append(torch.optim.AdamW(loose, lr=config.teacher_lr, weight_decay=0.01))
     schedules = _schedule(optimizers, config.teacher_steps, warmup=50)
     generator = torch.Generator().manual_seed(config.seed)
-    for step, (images, truth) in zip(bar := progress_bar(range(config.teacher_steps), desc="teacher"), batches):
+    for step, (images, said) in zip(bar := progress_bar(range(config.teacher_steps), desc="teacher"), batches):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             text = clip.encode_text(tokenizer(statements.phrased(generator)), normalize=True).float()
             places = teacher(images.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2)
         logits = clip.logit_scale.exp() * places @ text.T + clip.logit_bias  # (B, N, S)
-        loss = balanced_bce(logits.topk(config.strongest, dim=1).values.mean(1), truth, statements.kind)
+        strongest = config.strongest[int(torch.randint(len(config.strongest), (), generator=generator))]
+        loss = balanced_bce(score(logits, strongest), said, statements.group)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -201,18 +249,22 @@ def train_teacher(teacher: Teacher, clip, tokenizer, batches, statements: Statem
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
             log("teacher", step, loss=loss.item())
-    teacher.eval()
 
 
-def evidence(places: Tensor, truth: Tensor, statements: Statements, strongest: int) -> tuple[Tensor, Tensor]:
-    """What the teacher's logits (B, N, S) say of true statements (B, S): at each place (B, N, S) and of all of them (B, S), 0..1.
+def score(places: Tensor, strongest: int) -> Tensor:
+    """Logits at every place (B, N, S) -> of the image (B, S): the mean of the strongest places."""
+    return places.topk(strongest, dim=1).values.mean(1)
 
-    Statements that are false of the image have no evidence anywhere; a class is also where what entails it is.
+
+def evidence(places: Tensor, said: Tensor, statements: Statements, strongest: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """What the teacher's logits (B, N, S) say of statements made (B, S): at each place (B, N, S) and of all of them (B, S), 0..1.
+
+    Statements that were not made have no evidence anywhere; a class is also where what entails it is.
     """
-    seen = torch.sigmoid(places) * truth[:, None]
+    seen = torch.sigmoid(places) * said[:, None]
     for k in range(statements.entails.shape[1]):
         seen[..., k] = seen[..., statements.entails[:, k]].amax(-1)
-    return seen, torch.sigmoid(places.topk(strongest, dim=1).values.mean(1)) * truth
+    return seen, torch.stack([torch.sigmoid(score(places, number)) for number in strongest]).mean(0) * said
 
 
 def train_student(clip, teacher, tokenizer, batches, statements, config, log, save) -> None:
@@ -231,7 +283,7 @@ def train_student(clip, teacher, tokenizer, batches, statements, config, log, sa
     mean, std = (torch.tensor(values)[:, None, None] for values in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
     generator = torch.Generator().manual_seed(config.seed + 1)
     steps = range(config.crop_steps + config.student_steps)
-    for step, (images, truth) in zip(bar := progress_bar(steps, desc="student"), batches):
+    for step, (images, said) in zip(bar := progress_bar(steps, desc="student"), batches):
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             places = teacher(images.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)  # (B, h, w, D)
         if step < config.crop_steps:
@@ -239,14 +291,14 @@ def train_student(clip, teacher, tokenizer, batches, statements, config, log, sa
             top, left = torch.randint(places.shape[1] - side + 1, (2,), generator=generator).tolist()
             places = places[:, top : top + side, left : left + side]
             images = images[..., top * patch : (top + side) * patch, left * patch : (left + side) * patch]
-        target, verdict = evidence(scale * places.flatten(1, 2) @ text.T + bias, truth, statements, config.strongest)
+        target, verdict = evidence(scale * places.flatten(1, 2) @ text.T + bias, said, statements, config.strongest)
         drawn = torch.randint(len(TEMPLATES), (len(statements),), generator=generator)
         phrased = table[drawn, torch.arange(len(statements))].T  # (D, S)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             features = dense_forward(clip.visual, (images - mean) / std, calibration="static")
         patches = features.patches.flatten(2).transpose(1, 2)  # (B, N, D)
-        at_patches = balanced_bce(clip.logit_scale.exp() * patches @ phrased + clip.logit_bias, target, statements.kind)
-        of_image = balanced_bce(clip.logit_scale.exp() * features.cls @ phrased + clip.logit_bias, verdict, statements.kind)
+        at_patches = balanced_bce(clip.logit_scale.exp() * patches @ phrased + clip.logit_bias, target, statements.group)
+        of_image = balanced_bce(clip.logit_scale.exp() * features.cls @ phrased + clip.logit_bias, verdict, statements.group)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         (at_patches + of_image).backward()
@@ -263,7 +315,7 @@ def train_student(clip, teacher, tokenizer, batches, statements, config, log, sa
 def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
     """Train teacher and student and write clip.json, vocabulary.json, clip.safetensors (fp16), pretraining.json and log.jsonl.
 
-    The rendered images are kept in `out` too, and used again if they are there.
+    The rendered images and the teacher are kept in `out` too, and used again if they are there.
     """
     config = config or PretrainConfig()
     out.mkdir(parents=True, exist_ok=True)
@@ -279,7 +331,7 @@ def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
     pool = out / "pool.safetensors"
     if not pool.exists():
         with atomic_path(pool) as path:
-            save_file(dict(zip(("images", "truth"), render_pool(config, statements))), path)
+            save_file(dict(zip(("images", "said"), render_pool(config, statements))), path)
     tensors = load_file(pool)
 
     with open(out / "log.jsonl", "a", buffering=1) as file:
@@ -287,12 +339,19 @@ def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
         def log(phase: str, step: int, **values: float) -> None:
             file.write(json.dumps({"phase": phase, "step": step, **{k: round(v, 4) for k, v in values.items()}}) + "\n")
 
-        def save(module: nn.Module = clip, name: str = "clip") -> None:
-            with atomic_path(out / f"{name}.safetensors") as path:
-                save_file({k: v.detach().half().contiguous() for k, v in module.state_dict().items()}, path)
+        def save() -> None:
+            with atomic_path(out / "clip.safetensors") as path:
+                save_file({k: v.detach().half().contiguous() for k, v in clip.state_dict().items()}, path)
 
-        batches = _Batches(tensors["images"], tensors["truth"], config.batch_size, config.seed)
+        batches = _Batches(tensors["images"], tensors["said"], config.batch_size, config.seed)
         teacher = Teacher(MODEL["embed_dim"]).to(memory_format=torch.channels_last)
-        train_teacher(teacher, clip, tokenizer, batches, statements, config, log)
+        taught, parts = out / "teacher.safetensors", nn.ModuleDict({"teacher": teacher, "clip": clip})
+        if taught.exists():
+            parts.load_state_dict(load_file(taught))
+        else:
+            train_teacher(teacher, clip, tokenizer, batches, statements, config, log)
+            with atomic_path(taught) as path:
+                save_file({k: v.contiguous() for k, v in parts.state_dict().items()}, path)
+        teacher.eval()
         train_student(clip, teacher, tokenizer, batches, statements, config, log, save)
         save()

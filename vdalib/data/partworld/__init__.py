@@ -3,20 +3,24 @@
 >>> world = PartWorld("train", seed=0)
 >>> sample = world[0]
 >>> sample.image.shape, sample.labels.shape, sample.name
-(torch.Size([3, 96, 96]), torch.Size([10]), 'train_0_000000')
+(torch.Size([3, 104, 160]), torch.Size([10]), 'train_0_000000')
 """
 
 from .captions import SCENE_PHRASES, TEMPLATES, captions
 from .factors import Factors, Layout, ObjectFactors, Role
-from .objects import CLASSES, PARTS
+from .objects import CLASSES, KIND_NAMES, KINDS, KINDS_OF, PARTS
 from .palette import COLOURS
 from .scenes import CO_OCCURRENCE, SCENES
-from .world import SPLITS, PartWorld, Rendered
+from .world import GRANULARITIES, SPLITS, PartWorld, Rendered
 
 __all__ = [
     "CLASSES",
     "COLOURS",
     "CO_OCCURRENCE",
+    "GRANULARITIES",
+    "KINDS",
+    "KINDS_OF",
+    "KIND_NAMES",
     "PARTS",
     "SCENES",
     "SCENE_PHRASES",

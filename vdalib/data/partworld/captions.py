@@ -28,25 +28,31 @@ SCENE_PHRASES: dict[str, str] = {
 }
 
 
-def noun(thing: ObjectFactors, dice: Dice, colour: bool = True, part: bool = False) -> str:
-    """E.g. "dog", "red dog" or "red dog with a white tail"; only what can be seen is named."""
-    phrase = f"{thing.main_colour} {thing.class_name}" if colour else thing.class_name
+def noun(thing: ObjectFactors, dice: Dice, name: str, colour: bool = True, part: bool = False) -> str:
+    """E.g. "dog", "red dog" or "red dog with a white tail" where name is "dog"; only what can be seen is named."""
     visible = [p for p in thing.part_colours if p in thing.parts]
-    if part and len(visible) > 1:
-        name = dice.choice(visible[1:])
-        phrase += f" with a {thing.part_colours[name]} {name}" if dice.chance(0.7) else f" with a {name}"
+    main = next(iter(thing.part_colours))
+    phrase = f"{thing.main_colour} {name}" if colour and main in visible else name
+    others = [p for p in visible if p != main]
+    if part and others:
+        other = dice.choice(others)
+        phrase += f" with a {thing.part_colours[other]} {other}" if dice.chance(0.7) else f" with a {other}"
     return phrase
 
 
 def captions(factors: Factors, dice: Dice) -> list[str]:
-    """Five sentences, from the plain class name of one object to all objects and the scene."""
+    """Five sentences, from the plain class of one object and its coloured kind to all objects and the scene."""
+
+    def either(thing: ObjectFactors) -> str:
+        return dice.choice((thing.class_name, thing.kind))
+
     where = SCENE_PHRASES[factors.scene]
     one = dice.choice(factors.objects)
-    listed = " and a ".join(noun(thing, dice, part=dice.chance(0.4)) for thing in factors.objects)
+    listed = " and a ".join(noun(thing, dice, either(thing), part=dice.chance(0.4)) for thing in factors.objects)
     return [
         dice.choice(TEMPLATES).format(one.class_name),
-        dice.choice(TEMPLATES).format(noun(one, dice)),
-        dice.choice(TEMPLATES).format(noun(one, dice, colour=dice.chance(0.5), part=True)),
-        dice.choice(TEMPLATES).format(f"{noun(one, dice, colour=dice.chance(0.5))} {where}"),
+        dice.choice(TEMPLATES).format(noun(one, dice, one.kind)),
+        dice.choice(TEMPLATES).format(noun(one, dice, either(one), colour=dice.chance(0.5), part=True)),
+        dice.choice(TEMPLATES).format(f"{noun(one, dice, either(one), colour=dice.chance(0.5))} {where}"),
         dice.choice(TEMPLATES).format(f"{listed} {where}"),
     ]

@@ -7,20 +7,28 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Role:
-    """An object as cast, before it is drawn; size is its longer side in px."""
+    """An object as cast, before it is drawn.
+
+    size: longer side in px, of all of it, however much the border cuts off.
+    view: horizontal foreshortening, 0.65 (seen obliquely) to 1 (from the side).
+    """
 
     class_name: str
+    kind: str
     main_colour: str
     second_colour: str
     size: float
     pose: str
+    view: float
     mirrored: bool
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The scene and its cast; the first role is the one that chose the scene."""
+    """Height and width in px, the scene and its cast; the first role is the one that chose the scene."""
 
+    height: int
+    width: int
     scene: str
     roles: tuple[Role, ...]
 

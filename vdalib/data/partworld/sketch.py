@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .anatomy import CLASS_OF, CLASS_PARTS, OPTIONAL
 from .dice import Dice
 from .palette import jittered, tint
-from .shapes import Affine, Shape, extent_of
+from .patterns import Pattern
+from .shapes import Affine, Shape, ellipse, extent_of
 
 
 class Stroke(NamedTuple):
@@ -17,19 +19,23 @@ class Stroke(NamedTuple):
     rgb: tuple[float, float, float]
     blend: float
     outlined: bool
+    pattern: Pattern | None = None
 
 
 class Sketch:
-    """Collects the strokes of one object, back to front.
+    """Collects the strokes of one object, back to front; its patterns are more or less marked and fine each time.
 
     The first part of a class is its main part: always there, always in the main colour. Of the others one leads
     and takes the second colour; the rest take the second colour, the main one, or a lighter or darker main one.
     """
 
-    def __init__(self, dice: Dice, parts: tuple[str, ...], optional: dict[str, float], main: str, second: str, pose: str) -> None:
+    def __init__(self, dice: Dice, kind_name: str, main: str, second: str, pose: str) -> None:
+        class_name = CLASS_OF[kind_name]
+        parts, optional = CLASS_PARTS[class_name], OPTIONAL[class_name][kind_name]
         self.dice = dice
         self.pose = pose
         self.strokes: list[Stroke] = []
+        self._contrast, self._coarse = dice.uniform(0.6, 1.0), dice.uniform(0.85, 1.2)
         self._present = {part for part in parts if not dice.chance(optional.get(part, 0.0))}
         rgb = {main: jittered(main, dice), second: jittered(second, dice)}
         self.part_colours = {parts[0]: main}
@@ -50,19 +56,34 @@ class Sketch:
         """`value` give or take the share `by`."""
         return value * self.dice.uniform(1 - by, 1 + by)
 
-    def add(self, part: str, *shapes: Shape, shade: float = 1.0, blend: float = 0.0, outlined: bool = True) -> None:
+    def add(
+        self,
+        part: str,
+        *shapes: Shape,
+        shade: float = 1.0,
+        blend: float = 0.0,
+        outlined: bool = True,
+        pattern: Pattern | None = None,
+    ) -> None:
         """Draw shapes of a part on top of what is there, if the part is there; shade darkens (< 1) or lightens."""
         if part in self._present:
-            self.strokes.append(Stroke(part, shapes, tint(self._rgb[part], shade), blend, outlined))
+            if pattern is not None:
+                pattern = pattern.adjusted(self._contrast, self._coarse)
+            self.strokes.append(Stroke(part, shapes, tint(self._rgb[part], shade), blend, outlined, pattern))
 
     def eye(self, part: str, x: float, y: float, r: float = 0.03) -> None:
         """A dark dot that belongs to a part."""
-        self.add(part, Shape("ellipse", ((x, y),), (1.0, 0.0), (r, r * 1.15)), shade=0.16, outlined=False)
+        self.add(part, ellipse(x, y, r, r * 1.15), shade=0.16, outlined=False)
 
 
 def placed(strokes: list[Stroke], affine: Affine) -> list[Stroke]:
-    """The strokes after an affine map."""
-    return [Stroke(s.part, tuple([affine(p) for p in s.shapes]), s.rgb, s.blend * affine.scale, s.outlined) for s in strokes]
+    """The strokes, patterns included, after an affine map."""
+    return [
+        s._replace(
+            shapes=tuple([affine(shape) for shape in s.shapes]), blend=s.blend * affine.scale, pattern=affine.pattern(s.pattern)
+        )
+        for s in strokes
+    ]
 
 
 def strokes_extent(strokes: list[Stroke]) -> tuple[float, float, float, float]:
