@@ -55,7 +55,7 @@ class PretrainConfig:
     omission: float = 0.1  # share of true statements that nobody makes
     wrong_kind: float = 0.05  # share of objects said to be another kind of their class
     wrong_class: float = 0.03  # share of objects said to be of another class
-    teacher_steps: int = 3_000
+    teacher_steps: int = 2_600
     crop_steps: int = 1_800  # first steps of the student, on random crops
     crop: int = 64  # their side in px
     student_steps: int = 700  # further steps of the student, on whole images

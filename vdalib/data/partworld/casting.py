@@ -15,10 +15,7 @@ from .shapes import Affine, signed_distance
 from .sketch import Sketch, Stroke, placed, strokes_extent
 
 MIN_AREA = 60  # px of an object that must be seen
-LEAD_SIZE, OTHER_SIZE = (
-    (1 / 6, 1.5),
-    (1 / 6, 0.8),
-)  # longer side over the picture's shorter one, log-uniform, the larger of two draws
+LEAD_SIZE, OTHER_SIZE = (0.3, 1.5), (1 / 6, 0.9)  # longer side over the picture's shorter one, log-uniform, larger of two draws
 VIEW = (0.65, 1.0)
 MOST_OUTSIDE = 0.45  # of an object's silhouette, beyond the border
 _TRIES, _MAX_OVERLAP = 24, 0.35
