@@ -6,8 +6,10 @@ a convolutional network first and then taught to the transformer, patch by patch
 1. *Teacher*: a small convolutional network and the text tower learn which statements ("a photo of a red dog", "a clean origami
    poodle", "a drawing of a dog head") are said of an image. The score of a statement is the mean of its strongest places: of
    few at one step, to find small objects, of many at another, to find the whole of large ones.
-2. *Student*: an open_clip vision transformer learns, at every patch, how strongly the teacher sees each statement there that was
-   said, and at its class token which were said. Statements that were not said of the image have no evidence anywhere.
+2. *Student*: an open_clip vision transformer learns at every patch the teacher's vector there, and at its class token which
+   statements the teacher confirms of those that were said. What no statement speaks of, such as texture, is part of what it
+   learns at patches: `UNSAID` dimensions of the embedding in which every text is zero hold what the teacher's own features show.
+   The teacher's vectors are first carried along the image's colours (PAR), for they fade and bleed at the borders of objects.
 
 What may be said is what a caption says: classes, kinds, colours, visible parts, scene; no mask, box or position is read. As on
 the web, what is said is incomplete and sometimes wrong: rates of omission and error are settings.
@@ -35,11 +37,14 @@ from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, KINDS_OF, PARTS,
 from vdalib.data.partworld.dice import Dice
 from vdalib.io import atomic_path
 from vdalib.progress import progress_bar
+from vdalib.segmentation.par import pixel_adaptive_refinement
 
 GROUP_WEIGHTS = (1.0, 1.0, 0.5, 1.0, 0.25)  # of classes, kinds, coloured classes, parts of classes, scenes
 PATCH, SIDE = 8, 96
+SURVEYED = 600  # images whose features tell what no statement speaks of
+WORDS, UNSAID = 128, 32  # dimensions of the embedding: those of statements, and those in which every text is zero
 MODEL = {
-    "embed_dim": 128,
+    "embed_dim": WORDS + UNSAID,
     "init_logit_scale": math.log(12),
     "init_logit_bias": -4.0,
     "vision_cfg": {"image_size": 96, "patch_size": PATCH, "width": 192, "layers": 8, "head_width": 64},
@@ -63,6 +68,8 @@ class PretrainConfig:
     teacher_lr: float = 2e-3
     student_lr: float = 2e-3
     strongest: tuple[int, ...] = (4, 12, 36)  # places whose mean is a statement's score in the teacher; one of them at each step
+    unsaid: float = 0.9  # mean length of the unsaid part of what the student learns at a patch; that of the said part is 1
+    patches: float = 8.0  # weight of the patches' loss, that of the class token's is 1
     seed: int = 0
 
 
@@ -80,10 +87,6 @@ class Statements:
         self.contents = [content for group in groups for content in group]
         self.group = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor([*map(len, groups)]))  # (S,)
         self.index = {content: i for i, content in enumerate(self.contents)}
-        self.entails = torch.zeros(len(self.contents), len(CLASSES), dtype=torch.bool)  # (S, K): "red dog", "poodle" entail "dog"
-        for k, name in enumerate(CLASSES):
-            for i, content in enumerate(self.contents):
-                self.entails[i, k] = name in content.split() or content in KINDS_OF[name]
 
     def __len__(self) -> int:
         return len(self.contents)
@@ -177,7 +180,12 @@ class Teacher(nn.Module):
         self.head = nn.Conv2d(192, dim, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.normalize(self.head(self.trunk(images * 2 - 1)).float(), dim=1)
+        return self.look(images)[0]
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The output, and the features (B, 192, H/8, W/8) of a place's nearer surroundings, 34 x 34 px."""
+        near = self.trunk[:6](images * 2 - 1)
+        return F.normalize(self.head(self.trunk[6:](near)).float(), dim=1), near.float()
 
 
 def balanced_bce(logits: Tensor, target: Tensor, group: Tensor) -> Tensor:
@@ -209,19 +217,19 @@ def _optimizers(module: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
 
 
 class _Batches:
-    """Endless random batches with mirror images: (B, 3, H, W) float in 0..1 and (B, S) float said."""
+    """Endless random batches with mirror images: each of `maps` (B, ..., W), uint8 taken as 0..1, and (B, S) float said."""
 
-    def __init__(self, images: Tensor, said: Tensor, batch_size: int, seed: int):
-        self.images, self.said, self.batch_size = images, said, batch_size
+    def __init__(self, *maps: Tensor, said: Tensor, batch_size: int, seed: int):
+        self.maps, self.said, self.batch_size = maps, said, batch_size
         self.generator = torch.Generator().manual_seed(seed)
 
     def __iter__(self):
         while True:
-            order = torch.randperm(len(self.images), generator=self.generator)
+            order = torch.randperm(len(self.said), generator=self.generator)
             for chosen in order.split(self.batch_size)[: len(order) // self.batch_size]:
-                images = self.images[chosen].float() / 255
-                mirror = torch.rand(len(chosen), generator=self.generator) < 0.5
-                yield torch.where(mirror[:, None, None, None], images.flip(-1), images), self.said[chosen].float()
+                mirror = (torch.rand(len(chosen), generator=self.generator) < 0.5)[:, None, None, None]
+                maps = [values[chosen].float() / (255 if values.dtype == torch.uint8 else 1) for values in self.maps]
+                yield *[torch.where(mirror, values.flip(-1), values) for values in maps], self.said[chosen].float()
 
 
 def train_teacher(teacher: Teacher, clip, tokenizer, batches, statements: Statements, config: PretrainConfig, log) -> None:
@@ -237,7 +245,7 @@ def train_teacher(teacher: Teacher, clip, tokenizer, batches, statements: Statem
         with torch.autocast("cpu", dtype=torch.bfloat16):
             text = clip.encode_text(tokenizer(statements.phrased(generator)), normalize=True).float()
             places = teacher(images.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2)
-        logits = clip.logit_scale.exp() * places @ text.T + clip.logit_bias  # (B, N, S)
+        logits = clip.logit_scale.exp() * places @ text[:, :WORDS].T + clip.logit_bias  # (B, N, S)
         strongest = config.strongest[int(torch.randint(len(config.strongest), (), generator=generator))]
         loss = balanced_bce(score(logits, strongest), said, statements.group)
         for optimizer in optimizers:
@@ -256,19 +264,31 @@ def score(places: Tensor, strongest: int) -> Tensor:
     return places.topk(strongest, dim=1).values.mean(1)
 
 
-def evidence(places: Tensor, said: Tensor, statements: Statements, strongest: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """What the teacher's logits (B, N, S) say of statements made (B, S): at each place (B, N, S) and of all of them (B, S), 0..1.
+@torch.no_grad()
+def lessons(teacher: Teacher, images: Tensor, config: PretrainConfig) -> Tensor:
+    """What the student learns at the patches of images, (n, 3, H, W) uint8 -> (n, D, H/8, W/8) half, L2-normalised.
 
-    Statements that were not made have no evidence anywhere; a class is also where what entails it is.
+    The teacher's vector beside the first UNSAID principal components of its features, both carried along colours.
     """
-    seen = torch.sigmoid(places) * said[:, None]
-    for k in range(statements.entails.shape[1]):
-        seen[..., k] = seen[..., statements.entails[:, k]].amax(-1)
-    return seen, torch.stack([torch.sigmoid(score(places, number)) for number in strongest]).mean(0) * said
+    seen = teacher.look(images[:SURVEYED].float() / 255)[1].movedim(1, -1).flatten(0, 2)
+    mean = seen.mean(0)
+    axes = torch.linalg.eigh(torch.cov(seen.T)).eigenvectors[:, -UNSAID:]  # (192, UNSAID)
+    axes = axes * config.unsaid / ((seen - mean) @ axes).norm(dim=1).mean()
+    found = torch.empty(len(images), WORDS + UNSAID, *(side // PATCH for side in images.shape[2:]), dtype=torch.half)
+    for part, result in zip(progress_bar(images.split(config.batch_size), desc="lessons"), found.split(config.batch_size)):
+        part = part.float() / 255
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            places, near = teacher.look(part.contiguous(memory_format=torch.channels_last))
+        unsaid = ((near.movedim(1, -1) - mean) @ axes).movedim(-1, 1)
+        small = F.avg_pool2d(part, PATCH // 2)
+        both = F.interpolate(torch.cat([places, unsaid], 1), size=small.shape[2:], mode="bilinear")
+        refined = F.avg_pool2d(pixel_adaptive_refinement(small, both, iterations=10, dilations=(1, 2, 4)), 2)
+        result.copy_(F.normalize(refined, dim=1))
+    return found
 
 
-def train_student(clip, teacher, tokenizer, batches, statements, config, log, save) -> None:
-    """Stage 2: the vision transformer, from the teacher's evidence at every patch and from its verdict at the class token."""
+def train_student(clip, batches, tokenizer, statements, config, log, save) -> None:
+    """Stage 2: the vision transformer, from the teacher's vectors at the patches and from its verdict at the class token."""
     with torch.no_grad():
         table = torch.stack(
             [
@@ -283,25 +303,23 @@ def train_student(clip, teacher, tokenizer, batches, statements, config, log, sa
     mean, std = (torch.tensor(values)[:, None, None] for values in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
     generator = torch.Generator().manual_seed(config.seed + 1)
     steps = range(config.crop_steps + config.student_steps)
-    for step, (images, said) in zip(bar := progress_bar(steps, desc="student"), batches):
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            places = teacher(images.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)  # (B, h, w, D)
+    for step, (images, target, said) in zip(bar := progress_bar(steps, desc="student"), batches):
         if step < config.crop_steps:
-            side, patch = config.crop // PATCH, PATCH
-            top, left = torch.randint(places.shape[1] - side + 1, (2,), generator=generator).tolist()
-            places = places[:, top : top + side, left : left + side]
-            images = images[..., top * patch : (top + side) * patch, left * patch : (left + side) * patch]
-        target, verdict = evidence(scale * places.flatten(1, 2) @ text.T + bias, said, statements, config.strongest)
+            side = config.crop // PATCH
+            top, left = torch.randint(target.shape[-1] - side + 1, (2,), generator=generator).tolist()
+            target = target[..., top : top + side, left : left + side]
+            images = images[..., top * PATCH : (top + side) * PATCH, left * PATCH : (left + side) * PATCH]
+        spoken = F.normalize(target[:, :WORDS], dim=1).flatten(2).transpose(1, 2) @ text[:, :WORDS].T  # (B, N, S)
+        verdict = torch.stack([torch.sigmoid(score(scale * spoken + bias, number)) for number in config.strongest]).mean(0) * said
         drawn = torch.randint(len(TEMPLATES), (len(statements),), generator=generator)
         phrased = table[drawn, torch.arange(len(statements))].T  # (D, S)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             features = dense_forward(clip.visual, (images - mean) / std, calibration="static")
-        patches = features.patches.flatten(2).transpose(1, 2)  # (B, N, D)
-        at_patches = balanced_bce(clip.logit_scale.exp() * patches @ phrased + clip.logit_bias, target, statements.group)
+        at_patches = 1 - (features.patches * target).sum(1).mean()
         of_image = balanced_bce(clip.logit_scale.exp() * features.cls @ phrased + clip.logit_bias, verdict, statements.group)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        (at_patches + of_image).backward()
+        (config.patches * at_patches + of_image).backward()
         for optimizer, schedule in zip(optimizers, schedules):
             optimizer.step()
             schedule.step()
@@ -328,11 +346,14 @@ def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
     (out / "vocabulary.json").write_text(json.dumps(kept))
     (out / "pretraining.json").write_text(json.dumps(asdict(config), indent=1))
     clip = CLIP(**model)
+    with torch.no_grad():
+        clip.text_projection[:, WORDS:] = 0  # and so they stay: no gradient reaches them
     pool = out / "pool.safetensors"
     if not pool.exists():
         with atomic_path(pool) as path:
             save_file(dict(zip(("images", "said"), render_pool(config, statements))), path)
     tensors = load_file(pool)
+    images, said = tensors["images"], tensors["said"]
 
     with open(out / "log.jsonl", "a", buffering=1) as file:
 
@@ -343,15 +364,16 @@ def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
             with atomic_path(out / "clip.safetensors") as path:
                 save_file({k: v.detach().half().contiguous() for k, v in clip.state_dict().items()}, path)
 
-        batches = _Batches(tensors["images"], tensors["said"], config.batch_size, config.seed)
-        teacher = Teacher(MODEL["embed_dim"]).to(memory_format=torch.channels_last)
-        taught, parts = out / "teacher.safetensors", nn.ModuleDict({"teacher": teacher, "clip": clip})
+        teacher = Teacher(WORDS).to(memory_format=torch.channels_last)
+        taught, both = out / "teacher.safetensors", nn.ModuleDict({"teacher": teacher, "clip": clip})
         if taught.exists():
-            parts.load_state_dict(load_file(taught))
+            both.load_state_dict(load_file(taught))
         else:
+            batches = _Batches(images, said=said, batch_size=config.batch_size, seed=config.seed)
             train_teacher(teacher, clip, tokenizer, batches, statements, config, log)
             with atomic_path(taught) as path:
-                save_file({k: v.contiguous() for k, v in parts.state_dict().items()}, path)
-        teacher.eval()
-        train_student(clip, teacher, tokenizer, batches, statements, config, log, save)
+                save_file({k: v.contiguous() for k, v in both.state_dict().items()}, path)
+        places = lessons(teacher.eval(), images, config)
+        batches = _Batches(images, places, said=said, batch_size=config.batch_size, seed=config.seed + 1)
+        train_student(clip, batches, tokenizer, statements, config, log, save)
         save()
