@@ -40,7 +40,7 @@ from vdalib.data.partworld.shapes import Affine, Canvas, box, capsule, ellipse, 
 from vdalib.data.partworld.sketch import Sketch, placed
 
 ROOT = Path(__file__).parents[1]
-HASH_OF_TWENTY = "b2b0b410f5da4a7d64b8d2317c2d81530f8952b4d565f1768a61f8dd56099e77"
+HASH_OF_TWENTY = "3d1fc00dd3e30ae88e6e9919b3ff15abfbe08d2d3b44a30600a3d9043d70c34c"
 CLASS_OF_PART = np.array([0] + [CLASSES.index(name) + 1 for name, _ in PARTS])
 
 
@@ -285,16 +285,18 @@ def test_size_is_the_longer_side_in_pixels(world):
     """From a sixth of the picture's shorter side to larger than the picture, give or take the outline's rounding."""
     sizes = []
     for i in range(150):
-        layout, actor = world.layout(i), entered(world, i)
+        layout = world.layout(i)
+        actor = entered(world, i, len(layout.roles) - 1)
         rows, columns = np.nonzero(alone(actor).owner)
         longer = max(np.ptp(rows), np.ptp(columns)) + 1
         assert abs(longer - actor.role.size) < 4 + 0.05 * actor.role.size  # tips are thinner than a pixel
         sizes.append(actor.role.size / min(layout.height, layout.width))
-    assert 1 / 6 <= min(sizes) < 0.3 and 1.2 < max(sizes) < 1.51
+    assert 1 / 6 <= min(sizes) < 0.25 and 1.2 < max(sizes) < 1.51
     for i in range(2_000):
         layout = world.layout(i)
         for n, role in enumerate(layout.roles):
-            assert 1 / 6 - 1e-4 < role.size / min(layout.height, layout.width) < (1.5, 0.8)[n > 0] + 1e-4
+            low, high = casting.OTHER_SIZE if n else casting.LEAD_SIZE
+            assert low - 1e-4 < role.size / min(layout.height, layout.width) < high + 1e-4
 
 
 def test_view_narrows_an_object():

@@ -4,15 +4,27 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from sklearn.decomposition import PCA
 
 from vdalib.clip.loading import SMALL_CLIP, load_small_clip
 from vdalib.data.partworld import KINDS_OF, PARTS, PartWorld
 from vdalib.data.partworld.dice import Dice
 from vdalib.pretraining.model_card import measure, write_card
-from vdalib.pretraining.training import PretrainConfig, Statements, balanced_bce, evidence, pretrain
+from vdalib.pretraining.training import (
+    UNSAID,
+    WORDS,
+    PretrainConfig,
+    Statements,
+    Teacher,
+    balanced_bce,
+    lessons,
+    pretrain,
+    verdict,
+)
 
 TINY = PretrainConfig(images=24, teacher_steps=10, crop_steps=5, student_steps=5, batch_size=8)
 committed = pytest.mark.skipif(not (SMALL_CLIP / "card.json").exists(), reason="no committed weights in data/partworld")
@@ -86,26 +98,36 @@ def test_statements_are_omitted_and_wrong_at_the_rates_of_the_settings():
     assert wrong_classes / single == pytest.approx(0.3, abs=0.12)
 
 
-def test_what_names_a_class_or_one_of_its_kinds_entails_it():
-    statements = Statements()
-    dog = PartWorld.class_names.index("dog")
-    named = {content for content, entails in zip(statements.contents, statements.entails[:, dog]) if entails}
-    assert {"dog", "red dog", "dog head", "poodle"} <= named
-    assert len(named) == 1 + 9 + sum(name == "dog" for name, _ in PARTS) + len(KINDS_OF["dog"])
+def test_a_verdict_is_the_mean_over_strongest_places_and_zero_for_what_nobody_said():
+    places = torch.full((1, 4, 2), -9.0)
+    places[0, 2] = 9.0
+    found = verdict(places, torch.tensor([[1.0, 0.0]]), strongest=(1, 4))
+    torch.testing.assert_close(found, torch.tensor([[(torch.tensor(9.0).sigmoid() + torch.tensor(-4.5).sigmoid()) / 2, 0.0]]))
 
 
-def test_false_statements_have_no_evidence_and_parts_speak_for_their_class():
-    statements = Statements()
-    index = {content: i for i, content in enumerate(statements.contents)}
-    places = torch.full((1, 4, len(statements)), -9.0)
-    places[0, 2, index["dog head"]] = 9.0
-    places[0, 1, index["cat"]] = 9.0
-    truth = torch.zeros(1, len(statements))
-    truth[0, [index["dog"], index["dog head"]]] = 1
-    seen, verdict = evidence(places, truth, statements, strongest=(1,))
-    assert seen[0, 2, index["dog"]] > 0.99 and seen[0, [0, 1, 3], index["dog"]].max() < 0.01
-    assert seen[..., index["cat"]].max() == 0 and verdict[0, index["cat"]] == 0
-    assert verdict[0, index["dog head"]] > 0.99
+def test_lessons_are_the_teachers_vectors_beside_the_main_axes_of_its_features():
+    torch.manual_seed(0)
+    teacher = Teacher(WORDS).eval()
+    images = torch.randint(256, (8, 3, 96, 96), dtype=torch.uint8)
+    images[0] = 100  # nothing to tell one place from another but the border
+    found = lessons(teacher, images, TINY).float()
+    assert found.shape == (8, WORDS + UNSAID, 12, 12)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(8, 12, 12), atol=1e-3, rtol=0)
+    with torch.no_grad():
+        places, near = teacher.look(images.float() / 255)
+    inside = found[0, :WORDS, 6, 6]
+    assert torch.cosine_similarity(inside, places[0, :, 6, 6], dim=0) > 0.99
+    seen = near.movedim(1, -1).flatten(0, 2).numpy()
+    axes = PCA(UNSAID).fit(seen).components_
+    main = axes @ (near[0, :, 6, 6].numpy() - seen.mean(0))
+    assert np.corrcoef(np.sort(np.abs(main)), np.sort(np.abs(found[0, WORDS:, 6, 6].numpy())))[0, 1] > 0.99
+
+
+def test_no_text_speaks_of_the_unsaid(tiny):
+    clip = load_small_clip(tiny)
+    with torch.no_grad():
+        text = clip.model.encode_text(clip.tokenizer(["a photo of a red dog.", "a clean origami boat."]))
+    assert (text[:, WORDS:] == 0).all() and (text[:, :WORDS] != 0).any()
 
 
 def test_balanced_loss_weighs_evidence_for_and_against_alike():

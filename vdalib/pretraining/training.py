@@ -264,6 +264,11 @@ def score(places: Tensor, strongest: int) -> Tensor:
     return places.topk(strongest, dim=1).values.mean(1)
 
 
+def verdict(places: Tensor, said: Tensor, strongest: tuple[int, ...]) -> Tensor:
+    """How far the teacher's logits (B, N, S) confirm statements of an image: (B, S) in 0..1, zero where `said` (B, S) is."""
+    return torch.stack([torch.sigmoid(score(places, number)) for number in strongest]).mean(0) * said
+
+
 @torch.no_grad()
 def lessons(teacher: Teacher, images: Tensor, config: PretrainConfig) -> Tensor:
     """What the student learns at the patches of images, (n, 3, H, W) uint8 -> (n, D, H/8, W/8) half, L2-normalised.
@@ -309,14 +314,14 @@ def train_student(clip, batches, tokenizer, statements, config, log, save) -> No
             top, left = torch.randint(target.shape[-1] - side + 1, (2,), generator=generator).tolist()
             target = target[..., top : top + side, left : left + side]
             images = images[..., top * PATCH : (top + side) * PATCH, left * PATCH : (left + side) * PATCH]
-        spoken = F.normalize(target[:, :WORDS], dim=1).flatten(2).transpose(1, 2) @ text[:, :WORDS].T  # (B, N, S)
-        verdict = torch.stack([torch.sigmoid(score(scale * spoken + bias, number)) for number in config.strongest]).mean(0) * said
+        spoken = F.normalize(target[:, :WORDS], dim=1).flatten(2).transpose(1, 2)
+        confirmed = verdict(scale * spoken @ text[:, :WORDS].T + bias, said, config.strongest)
         drawn = torch.randint(len(TEMPLATES), (len(statements),), generator=generator)
         phrased = table[drawn, torch.arange(len(statements))].T  # (D, S)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             features = dense_forward(clip.visual, (images - mean) / std, calibration="static")
         at_patches = 1 - (features.patches * target).sum(1).mean()
-        of_image = balanced_bce(clip.logit_scale.exp() * features.cls @ phrased + clip.logit_bias, verdict, statements.group)
+        of_image = balanced_bce(clip.logit_scale.exp() * features.cls @ phrased + clip.logit_bias, confirmed, statements.group)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         (config.patches * at_patches + of_image).backward()

@@ -1,8 +1,8 @@
 """PartWorld: images that are a pure function of (split, seed, index), with exact masks of classes, kinds and parts.
 
-By `benchmarks/partworld.py` on 500 images: 5.4 ms of processor time an image on a busy machine (95th percentile 8.5), objects
-cover 0.22 of a picture, the border touches 0.40 of them, and 0.50 of those that a 96 px training view at a scale of 0.5 to 2.0
-shows lack a part that they were drawn with.
+By `benchmarks/partworld.py` on 500 images: 4.8 ms of processor time an image (95th percentile 7.4), objects cover 0.27 of a
+picture, the border touches 0.50 of them, and 0.52 of those that a 96 px training view at a scale of 0.5 to 2.0 shows lack a part
+that they were drawn with.
 """
 
 from __future__ import annotations
