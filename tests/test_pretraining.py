@@ -11,7 +11,7 @@ from safetensors import safe_open
 from sklearn.decomposition import PCA
 
 from vdalib.clip.loading import SMALL_CLIP, load_small_clip
-from vdalib.data.partworld import KINDS_OF, PARTS, PartWorld
+from vdalib.data.partworld import KINDS_OF, PartWorld
 from vdalib.data.partworld.dice import Dice
 from vdalib.pretraining.model_card import measure, write_card
 from vdalib.pretraining.training import (

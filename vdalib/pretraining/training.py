@@ -61,9 +61,9 @@ class PretrainConfig:
     wrong_kind: float = 0.05  # share of objects said to be another kind of their class
     wrong_class: float = 0.03  # share of objects said to be of another class
     teacher_steps: int = 2_600
-    crop_steps: int = 1_800  # first steps of the student, on random crops
+    crop_steps: int = 1_500  # first steps of the student, on random crops
     crop: int = 64  # their side in px
-    student_steps: int = 700  # further steps of the student, on whole images
+    student_steps: int = 500  # further steps of the student, on whole images
     batch_size: int = 64
     teacher_lr: float = 2e-3
     student_lr: float = 2e-3
