@@ -46,6 +46,11 @@ def differences(rows: Rows, base: str = BASE) -> str:
     return markdown_table([f"less *{base}*, points of mIoU", "pairs", *SHOWN.values()], table) if table else ""
 
 
+def comparable(rows: Rows, base: str = BASE) -> list[str]:
+    """The rows that share two seeds or more with `base`."""
+    return [row for row, runs in rows.items() if row != base and len(runs.keys() & rows.get(base, {}).keys()) > 1]
+
+
 def forest(rows: Rows, base: str = BASE):
     """(Figure, Axes (measures,)): every row less `base`, with two standard errors to each side.
 
@@ -53,13 +58,12 @@ def forest(rows: Rows, base: str = BASE):
     """
     from vdalib.explore import plots
 
-    gains = {key: {row: paired(rows, row, base, _measure(key)) for row in rows if row != base} for key in SHOWN}
-    known = [row for row, gain in gains[HEADLINE].items() if gain and gain.pairs > 1]
+    known = comparable(rows, base)
     if not known:
         raise ValueError(f"rows: expected some that share two seeds with {base!r}")
     figure, axes = plots.panels(1, len(SHOWN), (10.0, 1.0 + 0.24 * len(known)))
     for axis, (key, label) in zip(axes[0], SHOWN.items()):
-        bounds = {row: _bounds(gains[key][row]) for row in known}
+        bounds = {row: _bounds(paired(rows, row, base, _measure(key))) for row in known}
         plots.forest({label: bounds}, f"{label}: points over {base}", line=0.0, axis=axis)
         if axis is not axes[0, 0]:
             axis.set_yticklabels([])
@@ -82,8 +86,7 @@ def reading(rows: Rows) -> str:
         return NONE_YET
     lines = [f"By *{SHOWN[HEADLINE]}*, in points of mIoU; a difference of less than two standard errors is no finding."]
     lines += ["- " + _sentence(rows, aim) for aim in AIMS]
-    decided = {row: paired(rows, row, BASE, _measure(HEADLINE)) for row in rows if row != BASE}
-    decided = {row: gain for row, gain in decided.items() if gain and not math.isnan(gain.error)}
+    decided = {row: paired(rows, row, BASE, _measure(HEADLINE)) for row in comparable(rows)}
     for words, chosen in {
         f"Better than *{BASE}*": [row for row, gain in decided.items() if is_finding(gain) and gain.mean > 0],
         f"Worse than *{BASE}*": [row for row, gain in decided.items() if is_finding(gain) and gain.mean < 0],
@@ -97,6 +100,11 @@ def reading(rows: Rows) -> str:
             "and more of them where there are few pairs."
         )
     return "\n".join(lines)
+
+
+def verdicts(rows: Rows) -> str:
+    """Each aim with its verdict by HEADLINE, in a line."""
+    return "; ".join(f"{aim.says}: {aim.verdict(paired(rows, aim.better, aim.worse, _measure(HEADLINE)))}" for aim in AIMS)
 
 
 def per_class(rows: Rows, others: Sequence[str]) -> str:
