@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 
 matplotlib.use("agg")
@@ -148,7 +149,7 @@ def test_the_forest_has_two_standard_errors_to_each_side():
     lines, dots = axes[0].collections
     assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["x", "y"]
     assert dots.get_offsets()[:, 0].tolist() == pytest.approx([-1.5, 0.0])
-    assert [segment[:, 0].tolist() for segment in lines.get_segments()] == pytest.approx([[-2.5, -0.5], [-1.0, 1.0]])
+    np.testing.assert_allclose([segment[:, 0] for segment in lines.get_segments()], [[-2.5, -0.5], [-1.0, 1.0]])
 
 
 def test_errors_of_classes_add_up_over_seeds():
