@@ -1,8 +1,9 @@
 """The ablation of RESULTS.md and of 05_evaluation: every row is a training run of its own, over several seeds.
 
-    python benchmarks/ablation.py [--preset partworld] [--seeds 0 1 2] [--jobs 2]
+    python benchmarks/ablation.py [--preset partworld] [--seeds 5] [--rows "all" "M = 3"] [--jobs 2]
 
-Finished runs are kept in `benchmarks/ablation.json` with the version of the code and not repeated; the table is of this version.
+Each run is kept in `benchmarks/ablation.json` as soon as it ends, with the version of the code, and not repeated; tables are of
+this version. Several such commands may run beside each other; give each its own rows.
 """
 
 from __future__ import annotations
@@ -14,79 +15,104 @@ from collections.abc import Callable
 from pathlib import Path
 
 import joblib
+from filelock import FileLock
 
 from vdalib import __version__
 from vdalib.config import Config
-from vdalib.explore.plots import markdown_table, mean_and_error
+from vdalib.evaluation.ablation import by_row, present_entries
+from vdalib.explore.ablation import aims, differences, means, reading
 from vdalib.io import write_json
 
-MEASURES = {
-    "text_seed_miou": "seeds, text",
-    "seed_miou": "seeds, query",
-    "miou": "val",
-    "miou_ms_crf": "val, multi-scale + CRF",
-}
+KEYS = ("row", "seed", "preset", "precision")
 RESULTS = Path(__file__).with_suffix(".json")
 ROWS: dict[str, dict] = {
     "text template only": {"assembly.fusion": False, "assembly.enhancement": False},
-    "text template only, its best cut": {
-        "assembly.fusion": False,
-        "assembly.enhancement": False,
-        "refine.background_cut": 0.6,
-    },
     "+ VDAF": {"assembly.enhancement": False},
     "+ DSE": {"assembly.fusion": False},
     "all but the reliable filter": {"assembly.reliable_filter": False},
     "all": {},
+    "text template only, cut 0.6": {
+        "assembly.fusion": False,
+        "assembly.enhancement": False,
+        "refine.background_cut": 0.6,
+    },
     "alpha 0.6": {"assembly.density": "static", "assembly.static_density": 0.6},
     "alpha 1": {"assembly.density": "static", "assembly.static_density": 1.0},
     "alpha literal": {"assembly.density": "literal"},
     "responses divided by D": {"assembly.response": "per_dimension"},
     "M = 3": {"mixture.attributes": 3},
     "M = 5": {"mixture.attributes": 5},
+    "M = 8": {"mixture.attributes": 8},
     "M = 10": {"mixture.attributes": 10},
     "M = 15": {"mixture.attributes": 15},
     "class mean, no INN": {"method": "class_mean"},
-    "nearest of 8 class means, no INN": {"method": "class_mean", "options.centres": 8},
+    "k-means of 8 a class, no INN": {"method": "class_mean", "options.centres": 8},
     "ActNorm alone": {"flow.coupling": "none"},
     "without L_dis": {"mixture.discriminative_weight": 0.0},
     "attributes start at k-means": {"mixture.start": "kmeans"},
+    "no replay": {"mixture.replay": 0},
     "15 replayed updates after each": {"mixture.replay": 15},
     "with the random walk": {"refine.random_walk": True},
     "one attention for all heads": {"clip.share_heads": True},
 }
 
 
-def train_and_measure(
-    changes: dict, measure: Callable[[str], dict], preset: str, name: str, seed: int, precision: str, threads: int
-) -> dict:
-    """One run: train with the row's overrides, then every measure of its directory."""
+def distinct(rows: dict[str, dict], preset: str) -> dict[str, dict]:
+    """The rows without those that, with this preset, an earlier one is already."""
+    found: dict[str, Config] = {}
+    for name, changes in rows.items():
+        config = Config.from_preset(preset, changes)
+        if config not in found.values():
+            found[name] = config
+    return {name: rows[name] for name in found}
+
+
+def keep(results: Path, entry: dict) -> None:
+    """Add an entry to a file that other processes may add to at the same time; of two of one run the first stays."""
+    with FileLock(results.with_suffix(".lock")):
+        there = json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
+        if _key(entry) not in _keys(results):
+            write_json(results, [*there, entry])
+
+
+def train_and_measure(about: dict, changes: dict, measure: Callable[[str], dict], threads: int, results: Path) -> dict | None:
+    """One run: train with the row's overrides, keep every measure of its directory; None where another process was faster."""
     import torch
 
     from vdalib.training.trainer import Trainer
 
+    if _key(about) in _keys(results):
+        return None
     torch.set_num_threads(threads)
-    config = Config.from_preset(preset, {**changes, "seed": seed, "precision": precision})
+    config = Config.from_preset(about["preset"], {**changes, "seed": about["seed"], "precision": about["precision"]})
     with tempfile.TemporaryDirectory() as folder:
         Trainer(config, folder).fit()
-        settings = {"version": __version__, "seed": seed, "preset": preset, "precision": precision}
-        return {"row": name, **settings, **measure(folder)}
+        entry = {**about, "version": __version__, **measure(folder)}
+    keep(results, entry)
+    return entry
 
 
 def quality(run_dir: str) -> dict:
-    from vdalib.evaluation.measuring import evaluate_run
+    """mIoU by every measure, and of each class [IoU, its standard error by bootstrap over images], multi-scale + CRF; percent."""
+    import numpy as np
 
-    return evaluate_run(run_dir)
+    from vdalib.data import class_names
+    from vdalib.evaluation.bootstrap import ImageCounts
+    from vdalib.evaluation.measuring import CRF, measure_run
+
+    names = ("background", *class_names(Config.of_run(run_dir).data))
+    counts = ImageCounts(len(names))
+    table = measure_run(run_dir, watch=lambda item: counts.update(item.maps[CRF], item.truth)).table
+    iou, resampled = 100 * counts.iou(), 100 * counts.resampled_iou()
+    occurs = [n for n, value in enumerate(iou) if value == value]
+    per_class = {names[n]: [round(float(value), 2) for value in (iou[n], np.nanstd(resampled[:, n]))] for n in occurs}
+    return {**table, "per_class": per_class}
 
 
 def markdown(runs: list[dict]) -> str:
-    """All measures of every row for the terminal: mean over seeds +- standard error of the mean, in percent."""
-    table = []
-    for row in ROWS:
-        columns = [[run[measure] for run in runs if run["row"] == row] for measure in MEASURES]
-        if len(columns[0]) > 1:
-            table.append([row, *map(mean_and_error, columns)])
-    return markdown_table(["", *MEASURES.values()], table)
+    """Means, paired differences and what they say, for the terminal."""
+    rows = by_row(runs)
+    return "\n\n".join([means(rows), differences(rows), aims(rows), reading(rows)])
 
 
 def main(
@@ -95,24 +121,37 @@ def main(
     """Make the runs that `results` lacks, one after another or in `--jobs` processes, and print the table."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="partworld")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on")
     parser.add_argument("--rows", nargs="+", default=list(rows), choices=list(rows))
     parser.add_argument("--precision", default="bf16", choices=("no", "bf16"))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--results", type=Path, default=results)
     given = parser.parse_args()
-    done = json.loads(results.read_text()) if results.exists() else []
-    have = {(run["row"], run["seed"], run["preset"]) for run in done if run["version"] == __version__}
-    wanted = [(given.preset, row, seed) for seed in given.seeds for row in given.rows if (row, seed, given.preset) not in have]
+    chosen = [name for name in distinct(rows, given.preset) if name in given.rows]
+    wanted = [
+        {"row": row, "seed": seed, "preset": given.preset, "precision": given.precision}
+        for seed in range(given.seeds)
+        for row in chosen
+    ]
     threads = max(joblib.cpu_count() // given.jobs, 1)
     runs = joblib.Parallel(n_jobs=given.jobs, return_as="generator_unordered")(
-        joblib.delayed(train_and_measure)(rows[run[1]], measure, *run, given.precision, threads) for run in wanted
+        joblib.delayed(train_and_measure)(about, rows[about["row"]], measure, threads, given.results)
+        for about in wanted
+        if _key(about) not in _keys(given.results)
     )
-    for run in runs:
-        done.append(run)
-        write_json(results, done)
+    for run in filter(None, runs):
         measures = ", ".join(f"{name} {value:.1f}" for name, value in run.items() if isinstance(value, float))
         print(f"{run['row']:<30} seed {run['seed']}: {measures}", flush=True)
-    print(table([run for run in done if run["version"] == __version__]))
+    of_these = (given.preset, given.precision)
+    print(table([run for run in present_entries(given.results) if (run["preset"], run["precision"]) == of_these]))
+
+
+def _key(entry: dict) -> tuple:
+    return tuple(entry[name] for name in KEYS)
+
+
+def _keys(results: Path) -> set[tuple]:
+    return {_key(entry) for entry in present_entries(results)}
 
 
 if __name__ == "__main__":

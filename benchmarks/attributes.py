@@ -1,6 +1,6 @@
 """What attribute components mean, over several seeds: the mixture as the paper fits it and our option, beside baselines.
 
-    python benchmarks/attributes.py [--preset partworld] [--seeds 0 1 2] [--jobs 1]
+    python benchmarks/attributes.py [--preset partworld] [--seeds 5] [--jobs 2]
 
 Finished runs are kept in `benchmarks/attributes.json` with the version of the code, and not repeated; the table is of this one.
 """

@@ -5,7 +5,6 @@ A table stands between `<!-- table NAME -->` and `<!-- end -->`; its first line 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,37 +12,19 @@ from pathlib import Path
 import numpy as np
 from methods import markdown as with_costs
 
+from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
+from vdalib.explore.ablation import aims, differences, gained, per_class, reading
 from vdalib.explore.tables import markdown_table, mean_and_error
 
 HERE = Path(__file__).parent
 PAGES = tuple(HERE.parent / name for name in ("README.md", "RESULTS.md"))
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-QUALITY = {"seed_miou": "seeds", "miou": "val", "miou_ms_crf": "val, multi-scale + CRF"}
-HEADLINE = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
+PAPERS_ROWS = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
+PRESET = "partworld"
 PARTS = {"nmi": "part NMI", "ari": "part ARI", "purity": "purity"}
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
 KILLS = ("operation", "torn", "time", "start-up")
 CHANCE = {"nmi": "null_nmi"}
-
-
-def newest(name: str) -> list[dict]:
-    """The entries of a JSON file that the newest version in it has made; none where there is no file."""
-    path = HERE / f"{name}.json"
-    entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-
-    def version(entry: dict) -> list[int]:
-        return [int(part) for part in entry["version"].split()[0].split(".")]
-
-    latest = max(map(version, entries), default=[])
-    return [entry for entry in entries if version(entry) == latest]
-
-
-def by_row(entries: Sequence[dict], key: str = "row") -> dict[str, dict[int, dict]]:
-    """Row -> seed -> entry, rows in the order of the file."""
-    rows: dict[str, dict[int, dict]] = {}
-    for entry in entries:
-        rows.setdefault(entry[key], {})[entry["seed"]] = entry
-    return rows
 
 
 def measured(entries: Sequence[dict], script: str) -> str:
@@ -57,17 +38,6 @@ def measured(entries: Sequence[dict], script: str) -> str:
     )
 
 
-def difference(values: Sequence[float]) -> str:
-    """A signed mean with its standard error, one decimal.
-
-    >>> difference([-0.04, 0.02]), difference([1.0])
-    ('+0.0 ± 0.0', '+1.0')
-    """
-    mean = round(float(np.mean(values)), 1) + 0.0  # no -0.0
-    _, space, error = mean_and_error(values).partition(" ")
-    return f"{mean:+.1f}{space}{error}"
-
-
 def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str] = (), base: str = "") -> str:
     """mIoU in percent of each row, and its gain over the row `base`, paired by seed, with multi-scale and CRF."""
     if not entries:
@@ -75,10 +45,9 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
     rows, table = by_row(entries, key), []
     for name in [name for name in chosen if name in rows] or rows:
         runs = rows[name]
-        pairs = [runs[seed]["miou_ms_crf"] - other["miou_ms_crf"] for seed, other in rows.get(base, {}).items() if seed in runs]
-        gain = difference(pairs) if pairs and name != base else ""
-        table.append([name, *(mean_and_error([run[measure] for run in runs.values()]) for measure in QUALITY), gain])
-    columns = [*QUALITY.values(), f"gain over *{base}*"]
+        gain = "" if name == base else gained(paired(rows, name, base, lambda run: run[HEADLINE]))
+        table.append([name, *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), gain])
+    columns = [*SHOWN.values(), f"gain over *{base}*"]
     return f"{measured(entries, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
 
 
@@ -118,14 +87,21 @@ def kills(entries: Sequence[dict]) -> str:
 
 
 def tables() -> dict[str, str]:
-    ablation, methods = newest("ablation"), newest("methods")
+    ablation, methods, attributes, soak = (
+        present_entries(HERE / f"{name}.json") for name in ("ablation", "methods", "attributes", "soak")
+    )
+    ablation = [entry for entry in ablation if entry["preset"] == PRESET]
+    rows = by_row(ablation)
     return {
         "methods": quality(methods, "methods", "method", base="vda"),
         "costs": with_costs(methods) if methods else NOT_YET.format("methods"),
-        "headline": quality(ablation, "ablation", "row", HEADLINE, base=HEADLINE[0]),
-        "ablation": quality(ablation, "ablation", "row", base="all"),
-        "parts": parts(newest("attributes")),
-        "kills": kills(newest("soak")),
+        "headline": quality(ablation, "ablation", "row", PAPERS_ROWS, base=PAPERS_ROWS[0]),
+        "ablation": quality(ablation, "ablation", "row", base=BASE),
+        "differences": differences(rows) or NOT_YET.format("ablation"),
+        "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
+        "classes": per_class(rows, ("text template only", "class mean, no INN")) or NOT_YET.format("ablation"),
+        "parts": parts(attributes),
+        "kills": kills(soak),
     }
 
 

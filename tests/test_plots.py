@@ -226,3 +226,18 @@ def test_names_with_dollars_are_drawn_as_they_are(name):
         texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().replace(r"\$", "$") == name]
         assert texts and not any(matplotlib.cbook.is_math_text(text.get_text()) for text in texts)
     assert len(plots.grouped_bars({name: {"cat": [1.0]}}, "share")[0].legends[0].get_texts()) == 1
+
+
+def test_a_forest_has_headings_intervals_and_hollow_points_where_no_effect_is_inside():
+    points = {"colours": None, "red": (2.0, 1.0, 3.0), "blue": (1.0, -1.0, 3.0), "pink": (4.0, float("nan"), float("nan"))}
+    figure, axis = plots.forest({"first": points, "second": {"red": (0.0, -1.0, 1.0)}}, "points", line=0.0)
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == list(points)
+    assert [tick.get_fontweight() for tick in axis.get_yticklabels()] == ["bold", "normal", "normal", "normal"]
+    lines, dots = axis.collections[:2]
+    assert dots.get_offsets()[:, 0].tolist() == [2.0, 1.0, 4.0]
+    filled = [tuple(colour[:3]) == matplotlib.colors.to_rgb(plots.SERIES_COLOURS[0]) for colour in dots.get_facecolors()]
+    assert filled == [True, False, False]
+    assert [segment[:, 0].tolist() for segment in lines.get_segments()][:2] == [[1.0, 3.0], [-1.0, 3.0]]
+    assert axis.get_ylim() == (3.5, -0.5)
+    with pytest.raises(ValueError, match="series: found none"):
+        plots.forest({}, "points")

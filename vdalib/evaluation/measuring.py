@@ -134,11 +134,13 @@ def measure_run(
     overrides: Mapping[str, Any] | None = None,
     device: str | torch.device = "cpu",
     progress: bool = False,
+    watch: Callable[[Segmented], None] | None = None,
 ) -> Measures:
     """A run's mIoU in percent by the names of MEASURES: seeds on its training images at their best threshold, masks on val.
 
     multi_scale_crf: False leaves out `miou_ms` and `miou_ms_crf`.
     overrides, device: see `Run.load`. Where there are several processes they share the images, and each returns the whole.
+    watch: sees each segmented image of val, of its own process.
     Of one's own folder all is measured on the pictures with a mask in `data.masks`, which are training images, too.
     """
     run = Run.load(run_dir, overrides=overrides, device=device)
@@ -156,6 +158,8 @@ def measure_run(
     for item in segmentations(run, val, multi_scale_crf, progress, own_share(len(val))):
         for key, way in ways.items():
             matrices[key].update(item.maps[way], item.truth)
+        if watch:
+            watch(item)
     return Measures.of_masks({key: merged(matrix) for key, matrix in matrices.items()}, run.class_names, of_seeds)
 
 

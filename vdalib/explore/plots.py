@@ -196,6 +196,40 @@ def grouped_bars(
     return figure, axis
 
 
+def forest(
+    series: Mapping[str, Mapping[str, tuple[float, float, float] | None]],
+    label: str,
+    line: float | None = None,
+    axis: plt.Axes | None = None,
+) -> tuple[Figure, plt.Axes]:
+    """Series -> row -> (value, low, high): a point with its interval, rows from the top; None makes a row a heading.
+
+    line: of what no effect would be; points whose interval has it inside, or that have none, are hollow.
+    """
+    if not series:
+        raise ValueError("series: found none, expected {series: {row: (value, low, high)}}")
+    rows = list(dict.fromkeys(row for points in series.values() for row in points))
+    if axis is None:
+        axis = panels(1, 1, (6.0, 1.0 + 0.24 * len(rows)))[1][0, 0]
+    shifts = (np.arange(len(series)) - (len(series) - 1) / 2) * 0.5 / len(series)
+    for (name, points), shift, colour in zip(series.items(), shifts, SERIES_COLOURS * len(series)):
+        known = {rows.index(row): point for row, point in points.items() if point is not None}
+        places, (values, low, high) = np.array(list(known)) + shift, np.array(list(known.values()), float).reshape(-1, 3).T
+        axis.hlines(places, low, high, color=colour, linewidth=1.2)
+        hollow = np.zeros(len(places), bool) if line is None else ~((low > line) | (high < line))
+        axis.scatter(values, places, 16, np.where(hollow, "white", colour), edgecolors=colour, zorder=3, label=literal(name))
+    if line is not None:
+        axis.axvline(line, color="black", linewidth=0.8)
+    axis.set_yticks(range(len(rows)), map(literal, rows), fontsize=8)
+    for row, tick in zip(rows, axis.get_yticklabels()):
+        if all(points.get(row) is None for points in series.values()):
+            tick.set_fontweight("bold")
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_xlabel(label)
+    return axis.figure, axis
+
+
 def confusion_heatmap(counts, names: Sequence[str]) -> tuple[Figure, plt.Axes]:
     """A confusion matrix (n, n), rows the truth, each row as share of its sum."""
     counts = np.asarray(counts, float)

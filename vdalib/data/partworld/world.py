@@ -133,6 +133,11 @@ class PartWorld(Dataset):
             self._last = (i, self._draw(i))
         return self._last[1]
 
+    def areas_alone(self, i: int) -> list[int]:
+        """Pixels that each object of image i would show if nothing stood in front of it. Evaluation only."""
+        layout, cast, ground, *_ = self._compose(i)
+        return [int((_paint(ground, [actor], layout.scene).owner > 0).sum()) for actor in cast]
+
     def steps(self, i: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Image i as it is made: (what came last, uint8 image (3, H, W), uint8 part mask (H, W)) after each step.
 

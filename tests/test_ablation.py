@@ -1,0 +1,160 @@
+"""The ablation: rows that differ from `all`, a file that many processes write, differences and verdicts done by hand."""
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+from vdalib import __version__  # noqa: E402
+from vdalib.config import Config  # noqa: E402
+from vdalib.evaluation.ablation import AIMS, by_row, is_finding, paired, present_entries  # noqa: E402
+from vdalib.explore import ablation as explained  # noqa: E402
+
+TWO_THINGS = {  # each is one thing away from another row
+    "text template only": "+ VDAF",
+    "text template only, cut 0.6": "text template only",
+    "alpha 0.6": None,  # a fixed weight, and which
+    "alpha 1": None,
+    "class mean, no INN": None,  # the method, which has options of its own
+    "k-means of 8 a class, no INN": None,
+}
+
+
+def entry(row, seed, value, **more):
+    about = {"row": row, "seed": seed, "preset": "partworld", "precision": "bf16", "version": __version__}
+    return about | {"seed_miou": value, "miou": value + 1, "miou_ms_crf": value + 2} | more
+
+
+def runs(**values):
+    """Rows with a value for each seed from 0 on; _ stands for a blank."""
+    return by_row(entry(row, seed, value) for row, found in values.items() for seed, value in enumerate(found))
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    import ablation
+
+    return ablation
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_each_row_differs_from_all_in_one_setting(benchmark):
+    rows = benchmark.distinct(benchmark.ROWS, "partworld")
+    configs = {name: Config.from_preset("partworld", changes) for name, changes in rows.items()}
+    for name, config in configs.items():
+        base = configs[TWO_THINGS.get(name) or "all"]
+        changed = base.differences(config)
+        if name == "all":
+            assert not changed
+        elif TWO_THINGS.get(name, name) is not None:
+            assert len(changed) == 1, f"{name}: {changed}"
+    assert {row for aim in AIMS for pair in ((aim.better, aim.worse), *aim.related) for row in pair} <= set(rows)
+
+
+def test_a_row_that_the_preset_already_is_is_not_run(benchmark):
+    rows = benchmark.distinct(benchmark.ROWS, "partworld")
+    assert "M = 8" in benchmark.ROWS and "M = 8" not in rows and list(rows)[4] == "all"
+    assert list(benchmark.distinct({"a": {}, "b": {"mixture.attributes": 8}}, "partworld")) == ["a"]
+
+
+def test_no_entry_is_lost_where_many_write_at_once(benchmark, tmp_path):
+    path = tmp_path / "runs.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: benchmark.keep(path, entry("all", n % 20, n)), range(40)))
+    kept = json.loads(path.read_text())
+    assert sorted(run["seed"] for run in kept) == list(range(20))
+
+
+def test_only_what_is_missing_is_run_and_other_versions_do_not_count(benchmark, tmp_path, monkeypatch, capsys):
+    path, made = tmp_path / "runs.json", []
+    old = entry("all", 1, 9.0) | {"version": "0.0.1"}
+    path.write_text(json.dumps([entry("all", 0, 50.0), old]))
+
+    def fake(about, changes, measure, threads, results):
+        made.append((about["row"], about["seed"]))
+        run = entry(about["row"], about["seed"], 50.0 + len(changes) + about["seed"])
+        benchmark.keep(results, run)
+        return run
+
+    monkeypatch.setattr(benchmark, "train_and_measure", fake)
+    monkeypatch.setattr(sys, "argv", f"ablation --seeds 2 --jobs 1 --results {path} --rows".split() + ["all", "M = 3", "M = 8"])
+    for expected in ([("M = 3", 0), ("all", 1), ("M = 3", 1)], []):
+        made.clear()
+        benchmark.main("", benchmark.ROWS, path, dict, benchmark.markdown)
+        assert made == expected
+    assert old in json.loads(path.read_text()) and old not in present_entries(path)
+    assert "| M = 3 | 2 |" in capsys.readouterr().out
+
+
+def test_differences_are_of_the_seeds_that_both_rows_have():
+    rows = by_row([entry("all", 0, 60.0), entry("all", 1, 70.0), entry("x", 1, 66.0), entry("x", 0, 58.0), entry("x", 7, 0.0)])
+    gain = paired(rows, "all", "x", lambda run: run["miou"])
+    assert (gain.mean, gain.error, gain.pairs) == (3.0, pytest.approx(1.0), 2) and is_finding(gain)
+    assert paired(rows, "all", "nowhere", lambda run: run["miou"]) is None
+    assert "| x | 2 | **-3.0 ± 1.0** |" in explained.differences(rows)
+
+
+@pytest.mark.parametrize(
+    ("row", "other", "verdict"),
+    [
+        ("text template only", [57, 58, 58], "met"),
+        ("text template only", [57, 64, 60], "missed"),  # above, and no finding
+        ("class mean, no INN", [60, 61, 62], "missed"),  # the same computation
+        ("all but the reliable filter", [59.4, 60.5, 61.3], "missed"),  # a finding, but less than one point
+        ("all but the reliable filter", [58.5, 59.6, 60.5], "met"),
+        ("+ VDAF", [60, 61, 62], "met"),
+        ("+ VDAF", [60.5, 60.8, 62.6], "met"),  # below, and no finding
+        ("+ VDAF", [61, 62.1, 63.2], "missed"),
+        ("M = 3", [58], "open"),
+    ],
+)
+def test_an_aim_is_met_missed_or_open(row, other, verdict):
+    rows = runs(**{"all": [60, 61, 62], row: other})
+    (aim,) = (aim for aim in AIMS if aim.worse == row)
+    assert aim.verdict(paired(rows, aim.better, aim.worse, lambda run: run["miou"])) == verdict
+    assert f": **{verdict}**" in explained.reading(rows)
+
+
+def test_a_missed_aim_says_where_to_look_and_what_stands_beside_it():
+    rows = runs(**{"all": [60, 61], "class mean, no INN": [61, 62.1], "alpha 0.6": [60, 61.1]})
+    (line,) = (line for line in explained.reading(rows).splitlines() if "INN beats a class mean" in line)
+    assert "Where to look: the weight in the query" in line and "*alpha 0.6* less *class mean, no INN* -1.0 ± 0.0" in line
+
+
+@pytest.mark.parametrize("rows", [{}, runs(x=[50]), runs(all=[50]), runs(all=[50], x=[40])], ids=["none", "x", "all", "one seed"])
+def test_too_few_runs_are_said_and_crash_nothing(rows):
+    said = explained.reading(rows)
+    assert said == explained.NONE_YET if not rows else said.count("**open**; it takes two seeds") == len(AIMS)
+    assert not explained.comparable(rows) and explained.per_class(rows, ["x"]) == ""
+    assert explained.aims(rows) and explained.means(rows) is not None and explained.differences(rows) is not None
+    with pytest.raises(ValueError, match="rows: expected some that share two seeds with 'all'"):
+        explained.forest(rows)
+
+
+def test_the_forest_has_two_standard_errors_to_each_side():
+    _, axes = explained.forest(runs(all=[60, 61], x=[58, 60], y=[60.5, 60.5]))
+    lines, dots = axes[0].collections
+    assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["x", "y"]
+    assert dots.get_offsets()[:, 0].tolist() == pytest.approx([-1.5, 0.0])
+    np.testing.assert_allclose([segment[:, 0] for segment in lines.get_segments()], [[-2.5, -0.5], [-1.0, 1.0]])
+
+
+def test_errors_of_classes_add_up_over_seeds():
+    of = {"bird": [50.0, 3.0]}
+    rows = by_row([entry("all", seed, 60.0, per_class=of | {"cat": [40.0 + seed, 4.0]}) for seed in (0, 1)])
+    rows |= by_row([entry("x", seed, 60.0, per_class={"bird": [48.0, 1.0]}) for seed in (0, 1)])
+    lines = explained.per_class(rows, ["x", "nowhere"]).splitlines()
+    assert lines[2:] == ["| bird | 50.0 ± 2.1 | +2.0 ± 0.0 |", "| cat | 40.5 ± 2.8 |  |"]

@@ -1,0 +1,155 @@
+"""An ablation as tables in Markdown, a forest plot, and sentences that its numbers choose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from vdalib.evaluation.ablation import AIMS, BASE, HEADLINE, SHOWN, Aim, Rows, is_finding, paired
+from vdalib.evaluation.comparison import Difference
+from vdalib.explore.tables import markdown_table, mean_and_error
+
+NONE_YET = "Not measured with this code yet: `python benchmarks/ablation.py`."
+
+
+def gained(gain: Difference | None) -> str:
+    """A signed difference with its standard error.
+
+    >>> gained(Difference(-0.04, 0.3, 5)), gained(Difference(1.0, math.nan, 1)), gained(None)
+    ('+0.0 ± 0.3', '+1.0', '')
+    """
+    if gain is None:
+        return ""
+    error = "" if math.isnan(gain.error) else f" ± {gain.error:.1f}"
+    return f"{round(gain.mean, 1) + 0.0:+.1f}{error}"  # no -0.0
+
+
+def means(rows: Rows) -> str:
+    """Every row's mean over its seeds with its standard error."""
+    table = [
+        [row, len(runs), *(mean_and_error([entry[key] for entry in runs.values()]) for key in SHOWN)]
+        for row, runs in rows.items()
+    ]
+    return markdown_table(["mIoU, %", "seeds", *SHOWN.values()], table)
+
+
+def differences(rows: Rows, base: str = BASE) -> str:
+    """Every row less `base`, paired by seed, with the standard error of the pairs; in bold what is more than two of them."""
+    table = []
+    for row in rows:
+        gains = [paired(rows, row, base, _measure(key)) for key in SHOWN]
+        if row != base and gains[0]:
+            cells = [f"**{gained(gain)}**" if is_finding(gain) else gained(gain) for gain in gains]
+            table.append([row, gains[0].pairs, *cells])
+    return markdown_table([f"less *{base}*, points of mIoU", "pairs", *SHOWN.values()], table) if table else ""
+
+
+def comparable(rows: Rows, base: str = BASE) -> list[str]:
+    """The rows that share two seeds or more with `base`."""
+    return [row for row, runs in rows.items() if row != base and len(runs.keys() & rows.get(base, {}).keys()) > 1]
+
+
+def forest(rows: Rows, base: str = BASE):
+    """(Figure, Axes (measures,)): every row less `base`, with two standard errors to each side.
+
+    Raises ValueError where no row shares two seeds with it.
+    """
+    from vdalib.explore import plots
+
+    known = comparable(rows, base)
+    if not known:
+        raise ValueError(f"rows: expected some that share two seeds with {base!r}")
+    figure, axes = plots.panels(1, len(SHOWN), (10.0, 1.0 + 0.24 * len(known)))
+    for axis, (key, label) in zip(axes[0], SHOWN.items()):
+        bounds = {row: _bounds(paired(rows, row, base, _measure(key))) for row in known}
+        plots.forest({label: bounds}, f"{label}: points over {base}", line=0.0, axis=axis)
+        if axis is not axes[0, 0]:
+            axis.set_yticklabels([])
+    return figure, axes[0]
+
+
+def aims(rows: Rows) -> str:
+    """For each aim whether it is met, by every measure."""
+    table = []
+    for aim in AIMS:
+        gains = [paired(rows, aim.better, aim.worse, _measure(key)) for key in SHOWN]
+        cells = [f"{gained(gain)}: {aim.verdict(gain)}".removeprefix(": ") for gain in gains]
+        table.append([f"{aim.says} (*{aim.better}* less *{aim.worse}*: {aim.rule})", *cells])
+    return markdown_table(["aim", *SHOWN.values()], table)
+
+
+def reading(rows: Rows) -> str:
+    """What the ablation says by HEADLINE, one line for each aim, and for the rows beside them."""
+    if not rows:
+        return NONE_YET
+    lines = [f"By *{SHOWN[HEADLINE]}*, in points of mIoU; a difference of less than two standard errors is no finding."]
+    lines += ["- " + _sentence(rows, aim) for aim in AIMS]
+    decided = {row: paired(rows, row, BASE, _measure(HEADLINE)) for row in comparable(rows)}
+    for words, chosen in {
+        f"Better than *{BASE}*": [row for row, gain in decided.items() if is_finding(gain) and gain.mean > 0],
+        f"Worse than *{BASE}*": [row for row, gain in decided.items() if is_finding(gain) and gain.mean < 0],
+        f"Not told from *{BASE}* by these seeds": [row for row, gain in decided.items() if not is_finding(gain)],
+    }.items():
+        if chosen:
+            lines.append(f"- {words}: " + ", ".join(f"{row} ({gained(decided[row])})" for row in chosen) + ".")
+    if decided:
+        lines.append(
+            f"- {len(decided)} rows are compared: even if none did anything, about one in twenty would pass two standard errors, "
+            "and more of them where there are few pairs."
+        )
+    return "\n".join(lines)
+
+
+def verdicts(rows: Rows) -> str:
+    """Each aim with its verdict by HEADLINE, in a line."""
+    return "; ".join(f"{aim.says}: {aim.verdict(paired(rows, aim.better, aim.worse, _measure(HEADLINE)))}" for aim in AIMS)
+
+
+def per_class(rows: Rows, others: Sequence[str]) -> str:
+    """IoU of each class in BASE, with its error over images, and its difference to other rows, paired by seed.
+
+    The error is the bootstrap's of each run; seeds have images of their own, so those of the mean add up in squares.
+    """
+    runs = [entry["per_class"] for entry in rows.get(BASE, {}).values() if "per_class" in entry]
+    others = [row for row in others if row in rows]
+    table = []
+    for name in runs[0] if runs else ():
+        ious, errors = zip(*(run[name] for run in runs if name in run))
+        error = math.hypot(*errors) / len(errors)
+        gains = [paired(_with(rows, name), BASE, row, _class(name)) for row in others]
+        table.append([name, f"{np.mean(ious):.1f} ± {error:.1f}", *map(gained, gains)])
+    heads = [f"*{BASE}* less *{row}*" for row in others]
+    return markdown_table(["IoU, %", f"*{BASE}* (± over images)", *heads], table) if table else ""
+
+
+def _sentence(rows: Rows, aim: Aim) -> str:
+    gain = paired(rows, aim.better, aim.worse, _measure(HEADLINE))
+    verdict = aim.verdict(gain)
+    said = f"*{aim.says[0].upper()}{aim.says[1:]}* ({aim.rule}): **{verdict}**"
+    if verdict == "open":
+        pairs = gain.pairs if gain else 0
+        return f"{said}; it takes two seeds that *{aim.better}* and *{aim.worse}* share, found {pairs}."
+    said += f", {gained(gain)} over {gain.pairs} pairs" + ("." if is_finding(gain) else ", which is no finding.")
+    if verdict == "missed":
+        beside = [(pair, paired(rows, *pair, _measure(HEADLINE))) for pair in aim.related]
+        told = [f"*{better}* less *{worse}* {gained(found)}" for (better, worse), found in beside if found]
+        said += f" Where to look: {aim.look}." + (f" Beside it: {'; '.join(told)}." if told else "")
+    return said
+
+
+def _measure(key: str):
+    return lambda entry: entry[key]
+
+
+def _class(name: str):
+    return lambda entry: entry["per_class"][name][0]
+
+
+def _with(rows: Rows, name: str) -> Rows:
+    return {row: {seed: e for seed, e in runs.items() if name in e.get("per_class", {})} for row, runs in rows.items()}
+
+
+def _bounds(gain: Difference) -> tuple[float, float, float]:
+    return gain.mean, gain.mean - 2 * gain.error, gain.mean + 2 * gain.error
