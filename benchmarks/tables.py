@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from attributes import markdown as with_parts
 from methods import markdown as with_costs
 
 from vdalib.explore.tables import markdown_table, mean_and_error
@@ -20,10 +21,8 @@ PAGES = tuple(HERE.parent / name for name in ("README.md", "RESULTS.md"))
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 QUALITY = {"seed_miou": "seeds", "miou": "val", "miou_ms_crf": "val, multi-scale + CRF"}
 HEADLINE = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
-PARTS = {"nmi": "part NMI", "ari": "part ARI", "purity": "purity"}
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
 KILLS = ("operation", "torn", "time", "start-up")
-CHANCE = {"nmi": "null_nmi"}
 
 
 def newest(name: str) -> list[dict]:
@@ -82,24 +81,6 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
     return f"{measured(entries, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
 
 
-def parts(entries: Sequence[dict]) -> str:
-    """How well the components of each method separate the parts of objects."""
-    if not entries:
-        return NOT_YET.format("attributes")
-    rows, table = by_row(entries), []
-    for row, runs in rows.items():
-        reports = [run["attributes"]["patches"] for run in runs.values()]
-        for method in reports[0] if not table else ("INN mixture",):  # the others hardly differ from run to run
-            cells = []
-            for measure in PARTS:
-                values = [report[method][measure] for report in reports]
-                chance = [report[method][CHANCE[measure]] for report in reports] if measure in CHANCE else []
-                text = f"{np.mean(values):.3f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
-                cells.append(text + (f" ({np.mean(chance):.3f})" if chance else ""))
-            table.append([method if row == next(iter(rows)) else f"{row}: {method}", *cells])
-    return f"{measured(entries, 'attributes')}\n{markdown_table(['patches of objects', *PARTS.values()], table)}"
-
-
 def kills(entries: Sequence[dict]) -> str:
     """How often each job of the soak was killed and what came of it, all entries together."""
     if not entries:
@@ -118,13 +99,15 @@ def kills(entries: Sequence[dict]) -> str:
 
 
 def tables() -> dict[str, str]:
-    ablation, methods = newest("ablation"), newest("methods")
+    ablation, methods, attributes = newest("ablation"), newest("methods"), newest("attributes")
     return {
         "methods": quality(methods, "methods", "method", base="vda"),
         "costs": with_costs(methods) if methods else NOT_YET.format("methods"),
         "headline": quality(ablation, "ablation", "row", HEADLINE, base=HEADLINE[0]),
         "ablation": quality(ablation, "ablation", "row", base="all"),
-        "parts": parts(newest("attributes")),
+        "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
+        if attributes
+        else NOT_YET.format("attributes"),
         "kills": kills(newest("soak")),
     }
 

@@ -67,13 +67,17 @@ def test_a_component_is_named_by_the_part_of_half_of_its_samples_if_it_has_enoug
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4)])
 def test_matched_labels_are_the_best_of_all_ways_to_give_each_label_once(shape):
-    table = DICE.integers(0, 30, shape)
+    table = DICE.integers(1, 30, shape)
     found = matched(table)
     (rows,) = np.nonzero(found >= 0)
     assert len(rows) == min(shape) == len(set(found[rows]))
     wide = table if shape[0] <= shape[1] else table.T
     ways = permutations(range(wide.shape[1]), wide.shape[0])
     assert table[rows, found[rows]].sum() == max(sum(wide[i, j] for i, j in enumerate(way)) for way in ways)
+
+
+def test_a_component_without_a_sample_in_common_with_a_label_is_matched_with_none():
+    assert matched([[0, 3], [0, 0], [0, 1]]).tolist() == [1, -1, -1]
 
 
 def test_correlation_inside_objects_is_that_of_a_plain_loop_and_ignores_their_level():

@@ -74,15 +74,15 @@ def named(table) -> dict[int, int]:
 
 
 def matched(table) -> np.ndarray:
-    """The label (I,) of each component of a table (I, J), none twice, so that most samples agree; -1 where none is left.
+    """The label (I,) of each component of a table (I, J), none twice, so that most samples agree.
 
-    Kuhn's Hungarian method.
+    -1 where none is left or no sample agrees. Source: the Hungarian method, Kuhn 1955.
     """
     from scipy.optimize import linear_sum_assignment
 
+    table, result = np.asarray(table), np.full(len(table), -1)
     rows, columns = linear_sum_assignment(table, maximize=True)
-    result = np.full(len(table), -1)
-    result[rows] = columns
+    result[rows] = np.where(table[rows, columns] > 0, columns, -1)
     return result
 
 
