@@ -1,25 +1,44 @@
-"""What attribute components mean, over several seeds: the mixture as the paper fits it and our option, beside baselines.
+"""What attribute components mean, over several seeds: all ways to feed and to start them, beside baselines of as many components.
 
-    python benchmarks/attributes.py [--preset partworld] [--seeds 5] [--jobs 2]
+    python benchmarks/attributes.py [--preset partworld] [--seeds 5] [--rows ...] [--jobs 2]
 
-Finished runs are kept in `benchmarks/attributes.json` with the version of the code, and not repeated; the table is of this one.
+Rows cross what components are fitted to, where they start and how long the flow is, and say all three, so that two rows differ in
+what their names differ in. Finished runs are kept in `benchmarks/attributes.json` with the version of the code, and not repeated.
+The means of the row SHOWN, the run that Figure 1 of notebook 03 draws, are written to `benchmarks/figure_1.json`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from ablation import main
 
-from vdalib.explore.plots import markdown_table
+from vdalib.evaluation.measuring_attributes import KMEANS, MIXTURE
+from vdalib.explore.tables import markdown_table, mean_and_error
+from vdalib.io import write_json
 
 RESULTS = Path(__file__).with_suffix(".json")
-ROWS: dict[str, dict] = {
-    "instances only": {"mixture.patch_attributes": 0},
-    "+ 8 patches, k-means start": {"mixture.patch_attributes": 8, "mixture.start": "kmeans"},
+FIGURE_1 = RESULTS.with_name("figure_1.json")
+WHOLE, PARTIAL = {"data.crop": 128, "data.scale": [0.8, 1.25]}, {"data.crop": 96, "data.scale": [0.5, 2.0]}  # the second is [A]
+FED: dict[
+    str, dict
+] = {  # what attributes are fitted to; of the objects in such views 0.29 and 0.54 lack a part (`partworld.views`)
+    "whole objects": {**WHOLE, "mixture.patch_attributes": 0},
+    "partial views": {**PARTIAL, "mixture.patch_attributes": 0},
+    "partial views + 8 patches": {**PARTIAL, "mixture.patch_attributes": 8},
 }
+STARTS, STEPS = ("random", "kmeans"), (6, 2, 1)
+ROWS: dict[str, dict] = {
+    f"{fed}, {start} start, {steps} flow steps": {**settings, "mixture.start": start, "flow.steps": steps}
+    for steps, start, (fed, settings) in product(STEPS, STARTS, FED.items())
+}
+SHOWN = "partial views, random start, 6 flow steps"
 VAL_IMAGES, PERMUTATIONS = 600, 499  # the first 200 of them are those of the run's own val split
+INSTANCES = ("nmi", "null_nmi", "p")
+PATCHES = {"nmi": "part NMI", "ari": "part ARI", "purity": "purity", "used": "components used", "named": "parts named"}
 
 
 def measure(run_dir: str) -> dict:
@@ -31,39 +50,69 @@ def measure(run_dir: str) -> dict:
     run = Run.load(run_dir)
     train, val = observe(run, run.dataset("train")), observe(run, PartWorld("val", run.config.seed, VAL_IMAGES))
     report = attribute_report(run, train, val, PERMUTATIONS)
-    for factors in report["instances"].values():
-        for numbers in factors.values():
-            del numbers["classes"]  # some 60 samples each, in 30 tables: too many lines to keep
-    return {**evaluate_run(run_dir), "attributes": report}
+    return {**evaluate_run(run_dir), "attributes": short(report)}
 
 
-def markdown(runs: list[dict]) -> str:
-    """Mean over seeds +- standard error: of instances the NMI (mean under permutation), of patches and peaks all measures."""
+def short(report: dict) -> dict:
+    """An attribute report without its numbers by class, and of instances those that are shown: there are many runs to keep."""
 
-    def cell(numbers: list[dict], name: str, null: str = "") -> str:
-        values = [one[name] for one in numbers]
-        text = f"{np.mean(values):.3f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
-        return text + (f" ({np.mean([one[null] for one in numbers]):.3f})" if null else "")
+    def of_all(numbers: dict, kept: Iterable[str] | None = None) -> dict:
+        return {name: numbers[name] for name in kept or numbers if name != "classes"}
 
-    tables = {"instances": [], "patches": []}
-    for row in ROWS:
-        reports = [run["attributes"] for run in runs if run["row"] == row]
-        if len(reports) < 2:
-            continue
-        for method in reports[0]["patches"]:
-            name = f"{row}: {method}" if row != next(iter(ROWS)) else method
-            if method in reports[0]["instances"]:
-                factors = reports[0]["instances"][method]
-                cells = [cell([one["instances"][method][factor] for one in reports], "nmi", "null_nmi") for factor in factors]
-                tables["instances"].append([name, *cells])
-            patches, games = ([one[unit][method] for one in reports] for unit in ("patches", "pointing"))
-            cells = [cell(patches, "nmi", "null_nmi"), cell(patches, "ari"), cell(patches, "purity")]
-            tables["patches"].append([name, *cells, cell(games, "consistency", "null_consistency"), cell(games, "favourites")])
-    if not tables["patches"]:
-        return "fewer than two seeds of any row"
-    heads = {"instances": list(factors), "patches": ["part NMI", "part ARI", "purity", "pointing", "favourite parts"]}
-    return "\n\n".join(markdown_table([f"{unit}, NMI" * (unit == "instances"), *heads[unit]], tables[unit]) for unit in tables)
+    instances = {
+        method: {factor: of_all(numbers, INSTANCES) for factor, numbers in factors.items()}
+        for method, factors in report["instances"].items()
+    }
+    units = ("patches", "pointing", "inside")
+    return {"instances": instances} | {unit: {row: of_all(own) for row, own in report[unit].items()} for unit in units}
+
+
+def headline(runs: Sequence[dict]) -> dict:
+    """The numbers beside Figure 1: means over the seeds of a row's runs."""
+    reports = [run["attributes"] for run in runs]
+
+    def mean(unit: str, method: str, measure: str) -> float:
+        return round(float(np.mean([report[unit][method][measure] for report in reports])), 4)
+
+    about = {name: runs[0][name] for name in ("row", "version", "preset", "precision")}
+    about |= {"seeds": sorted(run["seed"] for run in runs), "settings": ROWS[runs[0]["row"]]}
+    return about | {
+        "part_nmi": mean("patches", MIXTURE, "nmi"),
+        "part_nmi_kmeans": mean("patches", KMEANS, "nmi"),
+        "correlation_inside": mean("inside", MIXTURE, "correlation"),
+        "components_used": mean("patches", MIXTURE, "used"),
+        "parts_named": mean("patches", MIXTURE, "named"),
+        "p": max(report["patches"][MIXTURE]["p"] for report in reports),
+    }
+
+
+def markdown(runs: Sequence[dict]) -> str:
+    """Mean over seeds +- standard error of each row's mixture, and of the baselines in the first row's runs.
+
+    In brackets the mean under permutation, after p the largest p value of a seed.
+    """
+    rows, table = {}, []
+    for run in runs:
+        rows.setdefault(run["row"], []).append(run["attributes"])
+    for row in sorted(rows, key=[*ROWS].index):
+        for method in (MIXTURE,) if table else rows[row][0]["patches"]:
+            patches, games, inside = ([one[unit][method] for one in rows[row]] for unit in ("patches", "pointing", "inside"))
+            cells = [mean_and_error([one[name] for one in patches], 3) for name in PATCHES]
+            cells[0] += f" ({np.mean([one['null_nmi'] for one in patches]):.3f})"
+            pointing = mean_and_error([one["consistency"] for one in games], 3)
+            cells += [f"{max(one['p'] for one in patches):.3f}"]
+            cells += [f"{pointing} ({np.mean([one['null_consistency'] for one in games]):.3f})"]
+            cells += [mean_and_error([one["correlation"] for one in inside], 3)]
+            table.append([row if method == MIXTURE else method, *cells])
+    return markdown_table(["patches of objects", *PATCHES.values(), "p", "pointing", "correlation inside"], table)
+
+
+def kept(runs: list[dict]) -> str:
+    """Writes FIGURE_1 where there are runs of it; the table."""
+    if shown := [run for run in runs if run["row"] == SHOWN]:
+        write_json(FIGURE_1, headline(shown))
+    return markdown(runs)
 
 
 if __name__ == "__main__":
-    main(__doc__, ROWS, RESULTS, measure, markdown)
+    main(__doc__, ROWS, RESULTS, measure, kept)

@@ -5,11 +5,13 @@ A table stands between `<!-- table NAME -->` and `<!-- end -->`; its first line 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from attributes import markdown as with_parts
 from methods import markdown as with_costs
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
@@ -21,10 +23,8 @@ PAGES = tuple(HERE.parent / name for name in ("README.md", "RESULTS.md"))
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAPERS_ROWS = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
 PRESET = "partworld"
-PARTS = {"nmi": "part NMI", "ari": "part ARI", "purity": "purity"}
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
 KILLS = ("operation", "torn", "time", "start-up")
-CHANCE = {"nmi": "null_nmi"}
 
 
 def measured(entries: Sequence[dict], script: str) -> str:
@@ -51,24 +51,6 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
     return f"{measured(entries, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
 
 
-def parts(entries: Sequence[dict]) -> str:
-    """How well the components of each method separate the parts of objects."""
-    if not entries:
-        return NOT_YET.format("attributes")
-    rows, table = by_row(entries), []
-    for row, runs in rows.items():
-        reports = [run["attributes"]["patches"] for run in runs.values()]
-        for method in reports[0] if not table else ("INN mixture",):  # the others hardly differ from run to run
-            cells = []
-            for measure in PARTS:
-                values = [report[method][measure] for report in reports]
-                chance = [report[method][CHANCE[measure]] for report in reports] if measure in CHANCE else []
-                text = f"{np.mean(values):.3f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
-                cells.append(text + (f" ({np.mean(chance):.3f})" if chance else ""))
-            table.append([method if row == next(iter(rows)) else f"{row}: {method}", *cells])
-    return f"{measured(entries, 'attributes')}\n{markdown_table(['patches of objects', *PARTS.values()], table)}"
-
-
 def kills(entries: Sequence[dict]) -> str:
     """How often each job of the soak was killed and what came of it, all entries together."""
     if not entries:
@@ -87,9 +69,7 @@ def kills(entries: Sequence[dict]) -> str:
 
 
 def tables() -> dict[str, str]:
-    ablation, methods, attributes, soak = (
-        present_entries(HERE / f"{name}.json") for name in ("ablation", "methods", "attributes", "soak")
-    )
+    ablation, methods, attributes = (present_entries(HERE / f"{name}.json") for name in ("ablation", "methods", "attributes"))
     ablation = [entry for entry in ablation if entry["preset"] == PRESET]
     rows = by_row(ablation)
     return {
@@ -100,8 +80,10 @@ def tables() -> dict[str, str]:
         "differences": differences(rows) or NOT_YET.format("ablation"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
         "classes": per_class(rows, ("text template only", "class mean, no INN")) or NOT_YET.format("ablation"),
-        "parts": parts(attributes),
-        "kills": kills(soak),
+        "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
+        if attributes
+        else NOT_YET.format("attributes"),
+        "kills": kills(json.loads((HERE / "soak.json").read_text(encoding="utf-8"))),
     }
 
 

@@ -1,7 +1,7 @@
 """Measures of attribute components against scikit-learn, plain loops and the enumeration of all permutations."""
 
 from collections import Counter
-from itertools import permutations
+from itertools import combinations, permutations
 from math import log
 
 import numpy as np
@@ -9,7 +9,17 @@ import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from vdalib.evaluation import attributes
-from vdalib.evaluation.attributes import agreement, contingency, p_value, pointing_game, weighted_mean
+from vdalib.evaluation.attributes import (
+    agreement,
+    components_used,
+    contingency,
+    correlation_inside,
+    matched,
+    named,
+    p_value,
+    pointing_game,
+    weighted_mean,
+)
 
 DICE = np.random.default_rng(0)
 PAIRS = [(DICE.integers(0, i, n), DICE.integers(0, j, n)) for i, j, n in ((8, 5, 200), (3, 9, 31), (2, 2, 7), (8, 8, 8))]
@@ -39,6 +49,48 @@ def test_nmi_ari_and_purity_are_scikit_learns_and_those_of_plain_loops(a, b):
     assert found.ari == pytest.approx(brute_ari(a, b)) == pytest.approx(adjusted_rand_score(b, a))
     commonest = [max(Counter(y for x, y in zip(a, b) if x == i).values()) for i in set(a)]
     assert found.purity == pytest.approx(sum(commonest) / len(a))
+
+
+def test_components_in_use_are_counted_by_the_entropy_of_their_shares():
+    assert components_used([[5, 5], [10, 0], [0, 0]]) == pytest.approx(2)
+    assert components_used([[8, 0], [0, 0]]) == pytest.approx(1)
+    shares = np.array([0.7, 0.2, 0.1])
+    assert components_used(np.diag([7, 2, 1])) == pytest.approx(np.prod(shares**-shares))
+
+
+def test_a_component_is_named_by_the_part_of_half_of_its_samples_if_it_has_enough_of_them():
+    table = [[50, 50, 0], [0, 40, 41], [0, 2, 39], [9, 0, 0], [0, 0, 0]]  # 231 samples, a twentieth are 12
+    assert named(table) == {0: 0, 1: 2, 2: 2}
+    components, labels = np.array([(i, j) for i, row in enumerate(table) for j, n in enumerate(row) for _ in range(n)]).T
+    assert agreement(components, labels, permutations=1).named == 2
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4)])
+def test_matched_labels_are_the_best_of_all_ways_to_give_each_label_once(shape):
+    table = DICE.integers(1, 30, shape)
+    found = matched(table)
+    (rows,) = np.nonzero(found >= 0)
+    assert len(rows) == min(shape) == len(set(found[rows]))
+    wide = table if shape[0] <= shape[1] else table.T
+    ways = permutations(range(wide.shape[1]), wide.shape[0])
+    assert table[rows, found[rows]].sum() == max(sum(wide[i, j] for i, j in enumerate(way)) for way in ways)
+
+
+def test_a_component_without_a_sample_in_common_with_a_label_is_matched_with_none():
+    assert matched([[0, 3], [0, 0], [0, 1]]).tolist() == [1, -1, -1]
+
+
+def test_correlation_inside_objects_is_that_of_a_plain_loop_and_ignores_their_level():
+    objects, cams = np.repeat([4, 1, 9, 2], [30, 7, 3, 12]), DICE.normal(size=(52, 3))
+    expected = [
+        np.mean([np.corrcoef(cams[objects == o, i], cams[objects == o, j])[0, 1] for i, j in combinations(range(3), 2)])
+        for o in (1, 2, 4)  # 9 has too few patches
+    ]
+    assert correlation_inside(cams, objects) == pytest.approx(expected)
+    assert correlation_inside(cams + 100 * objects[:, None], objects) == pytest.approx(expected)
+    alike = np.stack([cams[:, 0], 2 * cams[:, 0] + 1, np.ones(52)], axis=1)  # the third is flat
+    assert correlation_inside(alike[:, :2], objects) == pytest.approx([1, 1, 1])
+    assert correlation_inside(alike, objects) == pytest.approx([1 / 3] * 3)
 
 
 def test_many_tables_at_once_are_the_tables_one_by_one():

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import small_runs
 
 from vdalib.config import Config
 from vdalib.config.methods import BUILT_IN
@@ -126,3 +127,53 @@ def test_noise_stands_in_for_pictures(benchmark):
     batch = next(iter(training_batches(pictures, Config.from_preset("voc12", {"data.workers": 0}))))
     assert batch["images"].shape == (4, 3, 320, 320) and batch["images"].std() > 0.1
     assert [int(pictures[i].labels.sum()) for i in range(4)] == [1, 2, 1, 2]
+
+
+FACTORS = ("data.crop", "data.scale", "mixture.patch_attributes"), ("mixture.start",), ("flow.steps",)
+
+
+def test_rows_of_attributes_differ_in_what_their_names_differ_in_and_in_nothing_else(benchmark):
+    rows = benchmark("attributes").ROWS
+    configs = {name: Config.from_preset("partworld", changes) for name, changes in rows.items()}
+    assert len(rows) == 18 == len({str(config) for config in configs.values()})
+    for name, changes in rows.items():
+        assert set(changes) == {key for keys in FACTORS for key in keys}
+        for other, others in rows.items():
+            for said, said_there, keys in zip(name.split(", "), other.split(", "), FACTORS):
+                assert (said == said_there) == all(changes[key] == others[key] for key in keys)
+
+
+def attributes_of(nmi, row, seed):
+    numbers = {"nmi": nmi, "ari": 0.0, "purity": 0.5, "used": 2.0, "named": 1.0, "null_nmi": 0.01, "p": nmi / 100}
+    patches = {"INN mixture": numbers, "k-means on CLIP": numbers | {"nmi": 0.25}}
+    pointing = dict.fromkeys(patches, {"consistency": 0.4, "null_consistency": 0.3})
+    inside = {"INN mixture": {"correlation": 0.8 + nmi}, "k-means on CLIP": {"correlation": 0.1}}
+    about = {"row": row, "seed": seed, "version": "1", "preset": "partworld", "precision": "no"}
+    return about | {"attributes": {"patches": patches, "pointing": pointing, "inside": inside}}
+
+
+def test_the_numbers_beside_figure_1_are_means_over_the_seeds_of_its_row(benchmark, tmp_path, monkeypatch):
+    attributes = benchmark("attributes")
+    monkeypatch.setattr(attributes, "FIGURE_1", tmp_path / "figure_1.json")
+    other = next(name for name in attributes.ROWS if name != attributes.SHOWN)
+    assert attributes.kept([attributes_of(0.9, other, 0)]) and not attributes.FIGURE_1.exists()
+    shown = attributes_of(0.1, attributes.SHOWN, 1), attributes_of(0.2, attributes.SHOWN, 0)
+    table = attributes.kept([attributes_of(0.9, other, 0), *shown])
+    found = json.loads(attributes.FIGURE_1.read_text())
+    assert (found["part_nmi"], found["part_nmi_kmeans"], found["correlation_inside"], found["p"]) == (0.15, 0.25, 0.95, 0.002)
+    assert (found["row"], found["seeds"], found["version"]) == (attributes.SHOWN, [0, 1], "1")
+    assert found["settings"] == attributes.ROWS[attributes.SHOWN]
+    assert f"| {attributes.SHOWN} | 0.150 ± 0.050 (0.010) |" in table and table.count("k-means on CLIP") == 1
+
+
+@pytest.mark.usefixtures("random_clip")
+def test_attributes_of_a_training_are_measured_and_kept_without_their_classes(benchmark, tmp_path, monkeypatch):
+    attributes = benchmark("attributes")
+    monkeypatch.setattr(attributes, "VAL_IMAGES", 20)
+    monkeypatch.setattr(attributes, "PERMUTATIONS", 3)
+    small_runs.run(tmp_path, {"data.train_size": 40, "mixture.attributes": 2})
+    found = attributes.measure(str(tmp_path))
+    assert found["miou"] >= 0 and "classes" not in json.dumps(found)
+    assert set(found["attributes"]) == {"instances", "patches", "pointing", "inside"}
+    entry = attributes_of(0.1, attributes.SHOWN, 0) | {"attributes": found["attributes"]}
+    assert attributes.headline([entry])["part_nmi"] == found["attributes"]["patches"]["INN mixture"]["nmi"]

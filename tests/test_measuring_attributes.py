@@ -144,12 +144,15 @@ def test_planted_attributes_are_found_and_unplanted_ones_are_not(report, method)
     patches, peaks = report["patches"][method], report["pointing"][method]
     assert min(patches["nmi"], patches["ari"], patches["purity"]) > 0.99 and patches["null_nmi"] < 0.05
     assert peaks["consistency"] > 0.99 and peaks["favourites"] == M and peaks["p"] == 0.01
+    assert patches["named"] == M and patches["used"] == pytest.approx(M, abs=0.1)
+    assert report["inside"][method]["correlation"] == pytest.approx(-1 / (M - 1), abs=0.05)  # of M exclusive places
 
 
 def test_the_mixture_is_asked_through_its_assembler_and_chance_finds_nothing(report):
     assert report["instances"][MIXTURE]["main colour"]["nmi"] > 0.99  # colours are planted on its axes
     assert report["patches"][TOLD]["nmi"] > 0.99 and TOLD not in report["instances"]
     assert report["patches"][RANDOM]["nmi"] < 0.02 and report["patches"][RANDOM]["p"] > 0.01
+    assert report["patches"][RANDOM]["named"] == 0 and report["inside"][RANDOM]["correlation"] > 0
     assert report["pointing"][RANDOM]["consistency"] < report["pointing"][KMEANS]["consistency"]
     assert [*report["instances"]] == [*METHODS] and [*report["patches"]] == [*METHODS, TOLD]
     for table in (report["patches"], *report["instances"].values()):
@@ -169,6 +172,28 @@ def test_a_real_run_is_reported_with_the_components_its_responses_name(opened, s
     components = measuring.mixture_components(opened)
     assert components.assign(own, k).tolist() == expected.tolist()
     torch.testing.assert_close(components.centres[k], opened.mixture.flow.inverse(opened.mixture.gmm.attribute_centres())[k])
+
+
+def test_correlations_inside_objects_and_the_table_of_parts_are_those_of_a_plain_loop(opened, seen):
+    items, parts, objects = seen.true_patches()
+    k = int(items.classes.bincount().argmax())
+    components, own = measuring.mixture_components(opened), (items.classes == k).numpy()
+    found = measuring.component_report({"mixture": components}, seen, [k], permutations=3)
+    expected = []
+    for number in np.unique(objects[own]):
+        here = torch.from_numpy(objects == number)
+        if here.sum() >= 4:
+            cams = F.cosine_similarity(components.centres[k][:, None], items.features[here][None], dim=2)
+            expected.append(np.corrcoef(cams)[np.triu_indices(M, 1)].mean())
+    inside = found["inside"]["mixture"]
+    assert inside["correlation"] == pytest.approx(np.mean(expected), abs=1e-3) and inside["n"] == len(expected) > 3
+    assert inside["classes"][PartWorld.class_names[k]] == {name: inside[name] for name in ("correlation", "n")}
+
+    table, chosen = measuring.part_table(seen, k, components, M), components.assign(items.features[own], k)
+    for column, (_, name) in enumerate(part for part in PARTS if part[0] == PartWorld.class_names[k]):
+        number = PARTS.index((PartWorld.class_names[k], name)) + 1
+        assert table[:, column].tolist() == [sum((chosen == i) & (parts[own] == number)) for i in range(M)]
+    assert table.sum() == own.sum()
 
 
 def test_baselines_leave_out_classes_with_fewer_items_than_components():

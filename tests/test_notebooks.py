@@ -19,7 +19,7 @@ PARAMETERS = {  # RUN_NOTEBOOKS are given run_dir, too
     "00_the_world": {"num_images": 24, "num_layouts": 2000},
     "01_loss_derivation": {"seed": 1, "steps": 50, "samples": 2000},
     "02_staged_training": SMOKE,
-    "03_attribute_cams": SMOKE | {"num_images": 12, "patch_attributes": 2},
+    "03_attribute_cams": SMOKE | {"num_images": 12, "num_measured": 60, "second": {"mixture.patch_attributes": 2}},
     "04_efficiency": SMOKE | {"repeats": 2},
     "05_evaluation": SMOKE,
 }

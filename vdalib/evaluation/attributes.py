@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+NAMED_SHARE, NAMED_LEAST = 0.5, 0.05  # [R] of a component's samples that one label has; of all samples, that the component has
+
 
 def contingency(components, labels) -> np.ndarray:
     """Counts int64 (..., I, J) of integer components (n,) >= 0 and labels (n,) or (..., n) >= 0.
@@ -54,6 +56,52 @@ def purity(tables) -> np.ndarray:
     return tables.max(-1).sum(-1) / tables.sum((-2, -1))
 
 
+def components_used(tables) -> np.ndarray:
+    """How many components (...) are in use in tables (..., I, J): exp of the entropy of their shares, 1..I."""
+    counts = np.asarray(tables, float).sum(-1)
+    return np.exp(_entropy(counts / counts.sum(-1, keepdims=True)))
+
+
+def named(table) -> dict[int, int]:
+    """Component -> label of a table (I, J), for those that a label can name.
+
+    The rule: at least NAMED_SHARE of the component's samples have the label, and the component has NAMED_LEAST of all samples.
+    """
+    table = np.asarray(table)
+    sizes, best = table.sum(1), table.max(1)
+    known = np.flatnonzero((best >= NAMED_SHARE * sizes) & (sizes >= NAMED_LEAST * sizes.sum()) & (sizes > 0))
+    return {int(i): int(table[i].argmax()) for i in known}
+
+
+def matched(table) -> np.ndarray:
+    """The label (I,) of each component of a table (I, J), none twice, so that most samples agree.
+
+    -1 where none is left or no sample agrees. Source: the Hungarian method, Kuhn 1955.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    table, result = np.asarray(table), np.full(len(table), -1)
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    result[rows] = np.where(table[rows, columns] > 0, columns, -1)
+    return result
+
+
+def correlation_inside(cams, objects, least: int = 4) -> np.ndarray:
+    """Mean correlation (G,) of two components' CAMs over the patches of each object that has at least `least` of them.
+
+    cams: (n, M), M >= 2, of n patches by M components; objects: (n,), the object of each patch. A CAM that does not vary
+        inside an object correlates with none.
+    """
+    cams, (_, group, sizes) = np.asarray(cams, float), np.unique(objects, return_inverse=True, return_counts=True)
+    members = group == np.arange(len(sizes))[:, None]  # (G, n)
+    centred = cams - (members @ cams / sizes[:, None])[group]
+    products = centred[:, :, None] * centred[:, None]  # (n, M, M)
+    covariance = (members @ products.reshape(len(cams), -1)).reshape(len(sizes), *products.shape[1:])
+    deviation = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))  # (G, M)
+    correlation = _ratio(covariance, deviation[:, :, None] * deviation[:, None])
+    return correlation[:, ~np.eye(cams.shape[1], dtype=bool)].mean(1)[sizes >= least]
+
+
 def permuted(labels, groups, count: int, seed: int = 0) -> np.ndarray:
     """`count` random rearrangements (count, n) of labels (n,), each label staying in its group (n,)."""
     labels, groups = np.asarray(labels), np.unique(groups, return_inverse=True)[1]
@@ -65,18 +113,23 @@ def permuted(labels, groups, count: int, seed: int = 0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well components tell labels, of n samples; null: NMI (P,) of permuted labels."""
+    """How well components tell labels, of n samples; null: NMI (P,) of permuted labels.
+
+    used: see `components_used`. named: how many different labels name a component, see `named`.
+    """
 
     nmi: float
     ari: float
     purity: float
+    used: float
+    named: float
     null: np.ndarray
     n: int
 
     def numbers(self) -> dict[str, float]:
         """With the mean NMI of permuted labels and the p value of the NMI."""
         test = {"null_nmi": self.null.mean(), "p": p_value(self.nmi, self.null)}
-        return {"nmi": self.nmi, "ari": self.ari, "purity": self.purity} | test
+        return {field.name: getattr(self, field.name) for field in fields(self)[:-2]} | test
 
 
 def agreement(components, labels, groups=None, permutations: int = 200, seed: int = 0) -> Agreement:
@@ -88,8 +141,8 @@ def agreement(components, labels, groups=None, permutations: int = 200, seed: in
     groups = np.zeros(len(labels)) if groups is None else groups
     table = contingency(components, labels)
     null = normalised_mutual_information(contingency(components, permuted(labels, groups, permutations, seed)))
-    measures = normalised_mutual_information(table), adjusted_rand_index(table), purity(table)
-    return Agreement(*map(float, measures), null, len(labels))
+    formulas = normalised_mutual_information, adjusted_rand_index, purity, components_used
+    return Agreement(*(float(formula(table)) for formula in formulas), len({*named(table).values()}), null, len(labels))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vdalib.attributes.assembly import predicted_masks
 from vdalib.data.partworld import CLASSES, PARTS, PartWorld
-from vdalib.evaluation.attributes import Agreement, Pointing, agreement, pointing_game, weighted_mean
+from vdalib.evaluation.attributes import Agreement, Pointing, agreement, correlation_inside, pointing_game, weighted_mean
 from vdalib.evaluation.run import Run, whole_images
 
 INSTANCE_FACTORS = ("main colour", "second colour", "scene", "size", "pose", "parts present")
@@ -171,7 +171,7 @@ def told_components(seen: Seen) -> Components:
 
 def component_map(seen: Seen, image: int, k: int, components: Components) -> np.ndarray:
     """int (h, w): the component of every patch that shows class k by its true mask; -1 elsewhere."""
-    inside = np.isin(seen.parts[image], np.flatnonzero(_CLASS_OF_PART == k) + 1)
+    inside = np.isin(seen.parts[image], parts_of(k))
     result = np.full(len(inside), -1)
     result[inside] = components.assign(seen.patches[image][:, inside].T, k)
     h, w = seen.grids[image]
@@ -182,20 +182,32 @@ def _by_class(items: Items) -> dict[int, Tensor]:
     return {k: items.features[items.classes == k] for k in items.classes.unique().tolist()}
 
 
+def part_table(seen: Seen, k: int, components: Components, count: int) -> np.ndarray:
+    """How many true patches of class k each of `count` components takes of each part: (count, parts of the class)."""
+    items, parts, _ = seen.true_patches()
+    own = items.classes.numpy() == k
+    table = np.zeros((count, len(PARTS) + 1), int)
+    np.add.at(table, (components.assign(items.features[own], k), parts[own]), 1)
+    return table[:, parts_of(k)]
+
+
+def parts_of(k: int) -> np.ndarray:
+    """The numbers that the parts of class k have in part masks."""
+    return np.flatnonzero(_CLASS_OF_PART == k) + 1
+
+
 def attribute_report(run: Run, train: Seen, val: Seen, permutations: int = 200, seed: int = 0) -> dict:
     """Every measure of the run's mixture and of the baselines at equal M, of reliable instances and of true patches.
 
     Baselines are fitted on `train`: to the prototypes the INN is given, and to the patches in reliable predicted
     masks. All is measured on `val`. Classes with fewer than M of either in train are left out.
 
-    -> {"instances": {method: {factor: numbers}}, "patches": {method: numbers}, "pointing": {method: numbers}},
-    where numbers hold the class-weighted mean of each measure and, under "classes", those of every class.
-    Raises ValueError where no class is left.
+    -> {"instances": {method: {factor: numbers}}} and what `component_report` adds, where numbers hold the class-weighted
+    mean of each measure and, under "classes", those of every class. Raises ValueError where no class is left.
     """
     count, num_classes = run.config.mixture.attributes, len(run.class_names)
     fitted = {"instances": Items(train.prototypes, train.classes), "patches": train.predicted_patches()}
-    tested, parts, objects = val.true_patches()
-    least = [(items.classes, count) for items in fitted.values()] + [(val.classes, 1), (tested.classes, 1)]
+    least = [(items.classes, count) for items in fitted.values()] + [(val.classes, 1), (val.true_patches()[0].classes, 1)]
     classes = np.flatnonzero(np.all([np.bincount(own, minlength=num_classes) >= n for own, n in least], axis=0)).tolist()
     if not classes:
         raise ValueError(f"train, val: no class has {count} reliable prototypes for {count} components; show more images")
@@ -204,29 +216,58 @@ def attribute_report(run: Run, train: Seen, val: Seen, permutations: int = 200, 
         rivals = {name: fitted_components(name, fitted[unit], count, seed, run) for name in METHODS if name != MIXTURE}
         return {MIXTURE: mixture_components(run)} | rivals
 
-    def measured(items: Items, found: Components, labels, groups) -> dict:
-        agreements = {}
-        for k in classes:
-            own = (items.classes.numpy() == k) & (labels >= 0)
-            if own.any():
-                chosen = found.assign(items.features[own], k)
-                agreements[k] = agreement(chosen, labels[own], groups[own], permutations, seed)
-        return _summary(agreements, run.class_names)
-
-    instances = Items(val.prototypes, val.classes)
+    instances, of_class = Items(val.prototypes, val.classes), val.classes.numpy()
     report = {
-        "instances": {
-            name: {factor: measured(instances, own, labels, val.classes.numpy()) for factor, labels in val.factors.items()}
-            for name, own in components("instances").items()
+        name: {
+            factor: _agreements(instances, own, labels, of_class, classes, permutations, seed)
+            for factor, labels in val.factors.items()
         }
+        for name, own in components("instances").items()
     }
     of_patches = components("patches") | {TOLD: told_components(train)}
-    report["patches"] = {name: measured(tested, own, parts, objects) for name, own in of_patches.items()}
-    report["pointing"] = {}
-    for name, own in of_patches.items():
+    return {"instances": report} | component_report(of_patches, val, classes, permutations, seed)
+
+
+def component_report(
+    rows: Mapping[str, Components], val: Seen, classes: Sequence[int], permutations: int = 200, seed: int = 0
+) -> dict:
+    """What components of some classes see of the true patches of `val`.
+
+    -> {"patches": {row: numbers}, "pointing": {row: numbers}, "inside": {row: numbers}}: agreement with parts, the pointing
+    game, and the mean correlation of two components' CAMs inside an object.
+    """
+    items, parts, objects = val.true_patches()
+    report = {"patches": {}, "pointing": {}, "inside": {}}
+    for name, own in rows.items():
+        report["patches"][name] = _agreements(items, own, parts, objects, classes, permutations, seed)
         games = {k: pointing_game(cam_peaks(val, own.centres[k], k), permutations, seed) for k in classes}
-        report["pointing"][name] = _summary(games, run.class_names)
+        report["pointing"][name] = _summary(games)
+        report["inside"][name] = _correlations(items, own, objects, classes)
     return report
+
+
+def _agreements(items: Items, components: Components, labels, groups, classes, permutations: int, seed: int) -> dict:
+    agreements = {}
+    for k in classes:
+        own = (items.classes.numpy() == k) & (labels >= 0)
+        if own.any():
+            chosen = components.assign(items.features[own], k)
+            agreements[k] = agreement(chosen, labels[own], groups[own], permutations, seed)
+    return _summary(agreements)
+
+
+def _correlations(items: Items, components: Components, objects: np.ndarray, classes) -> dict:
+    found = {}
+    for k in classes:
+        own = items.classes.numpy() == k
+        cams = items.features[own] @ F.normalize(components.centres[k], dim=1).T
+        found[k] = correlation_inside(cams.numpy(), objects[own])
+    values = np.concatenate([*found.values()])
+
+    def numbers(of_objects: np.ndarray) -> dict:
+        return {"correlation": round(float(of_objects.mean()), 4) if len(of_objects) else None, "n": len(of_objects)}
+
+    return numbers(values) | {"classes": {CLASSES[k]: numbers(own) for k, own in found.items()}}
 
 
 def cam_peaks(seen: Seen, centres: Tensor, k: int) -> np.ndarray:
@@ -234,7 +275,7 @@ def cam_peaks(seen: Seen, centres: Tensor, k: int) -> np.ndarray:
 
     The CAM is minmax(cos(V, centre)) [A] sec. 4, whose peak is that of the cosine.
     """
-    parts = np.where(np.isin(seen.parts, np.flatnonzero(_CLASS_OF_PART == k) + 1), seen.parts, 0)  # (I, N)
+    parts = np.where(np.isin(seen.parts, parts_of(k)), seen.parts, 0)  # (I, N)
     images = np.flatnonzero(parts.any(1))
     patches = seen.patches[images]
     cosine = torch.einsum("idn,md->imn", patches, F.normalize(centres, dim=-1))
@@ -242,13 +283,13 @@ def cam_peaks(seen: Seen, centres: Tensor, k: int) -> np.ndarray:
     return parts[images[:, None], cosine.argmax(-1).numpy()]
 
 
-def _summary(measured: Mapping[int, Agreement | Pointing], class_names) -> dict:
+def _summary(measured: Mapping[int, Agreement | Pointing]) -> dict:
     """Rounded numbers of the weighted mean over classes, and of each class."""
 
     def numbers(one: Agreement | Pointing) -> dict:
         return {name: round(float(value), 4) for name, value in one.numbers().items()} | {"n": one.n}
 
-    classes = {class_names[k]: numbers(one) for k, one in measured.items()}
+    classes = {CLASSES[k]: numbers(one) for k, one in measured.items()}
     return numbers(weighted_mean([*measured.values()])) | {"classes": classes}
 
 

@@ -14,11 +14,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
-def mean_and_error(values: Sequence[float]) -> str:
-    """The mean with its standard error, with one decimal; the mean alone where there is a single value.
+def mean_and_error(values: Sequence[float], digits: int = 1) -> str:
+    """The mean with its standard error, with as many decimals; the mean alone where there is a single value.
 
-    >>> mean_and_error([62.0, 64.0, 66.0]), mean_and_error([62.0])
-    ('64.0 ± 1.2', '62.0')
+    >>> mean_and_error([62.0, 64.0, 66.0]), mean_and_error([62.0]), mean_and_error([0.1, 0.2], digits=3)
+    ('64.0 ± 1.2', '62.0', '0.150 ± 0.050')
     """
-    error = f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.1f}{error}"
+    error = f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{error}"
