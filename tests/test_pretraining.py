@@ -9,10 +9,10 @@ import torch
 from safetensors import safe_open
 
 from vdalib.clip.loading import SMALL_CLIP, load_small_clip
-from vdalib.data.partworld import KINDS_OF, PARTS, PartWorld
+from vdalib.data.partworld import KINDS_OF, PartWorld
 from vdalib.data.partworld.dice import Dice
 from vdalib.pretraining.model_card import measure, write_card
-from vdalib.pretraining.training import PretrainConfig, Statements, balanced_bce, evidence, pretrain
+from vdalib.pretraining.training import UNSAID, WORDS, PretrainConfig, Statements, Teacher, balanced_bce, lessons, pretrain
 
 TINY = PretrainConfig(images=24, teacher_steps=10, crop_steps=5, student_steps=5, batch_size=8)
 committed = pytest.mark.skipif(not (SMALL_CLIP / "card.json").exists(), reason="no committed weights in data/partworld")
@@ -41,7 +41,11 @@ def test_twenty_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
 def test_a_model_card_is_written_from_measurements(tiny):
     figures = write_card(tiny, size=20)
     assert set(figures) >= {"seed_miou_none", "seed_miou_value", "seed_miou_static", "single_object_accuracy"}
-    assert f"{figures['seed_miou_static']:.1%}" in (tiny / "MODEL_CARD.md").read_text()
+    card = " ".join((tiny / "MODEL_CARD.md").read_text().split())
+    assert f"{figures['seed_miou_static']:.1%}" in card
+    assert f"{TINY.omission:.0%} of what is true is not said" in card
+    assert f"The other {UNSAID} hold what no statement speaks of" in card and f"{TINY.unsaid:g} beside 1" in card
+    assert "regresses the teacher's vector" in card and "Whether a method takes it is the question" in card
     assert (tiny / "loss_curve.png").stat().st_size > 0
 
 
@@ -86,26 +90,21 @@ def test_statements_are_omitted_and_wrong_at_the_rates_of_the_settings():
     assert wrong_classes / single == pytest.approx(0.3, abs=0.12)
 
 
-def test_what_names_a_class_or_one_of_its_kinds_entails_it():
-    statements = Statements()
-    dog = PartWorld.class_names.index("dog")
-    named = {content for content, entails in zip(statements.contents, statements.entails[:, dog]) if entails}
-    assert {"dog", "red dog", "dog head", "poodle"} <= named
-    assert len(named) == 1 + 9 + sum(name == "dog" for name, _ in PARTS) + len(KINDS_OF["dog"])
+def test_every_text_is_zero_in_the_dimensions_of_which_no_statement_speaks(tiny):
+    loaded = load_small_clip(tiny)
+    text = loaded.model.encode_text(loaded.tokenizer(["a photo of a red dog.", "there is a boat here."]))
+    assert text.shape == (2, WORDS + UNSAID)
+    assert text[:, WORDS:].abs().max() == 0 and text[:, :WORDS].abs().min(1).values.max() > 0
 
 
-def test_false_statements_have_no_evidence_and_parts_speak_for_their_class():
-    statements = Statements()
-    index = {content: i for i, content in enumerate(statements.contents)}
-    places = torch.full((1, 4, len(statements)), -9.0)
-    places[0, 2, index["dog head"]] = 9.0
-    places[0, 1, index["cat"]] = 9.0
-    truth = torch.zeros(1, len(statements))
-    truth[0, [index["dog"], index["dog head"]]] = 1
-    seen, verdict = evidence(places, truth, statements, strongest=(1,))
-    assert seen[0, 2, index["dog"]] > 0.99 and seen[0, [0, 1, 3], index["dog"]].max() < 0.01
-    assert seen[..., index["cat"]].max() == 0 and verdict[0, index["cat"]] == 0
-    assert verdict[0, index["dog head"]] > 0.99
+def test_a_lesson_has_unit_length_and_an_unsaid_part_of_the_length_of_the_settings():
+    images = torch.stack([PartWorld("clip", size=8)[i].image[:, :96, :96] for i in (0, 1, 2)])
+    for length in (0.3, 0.9):
+        learnt = lessons(Teacher(WORDS).eval(), images, replace(TINY, unsaid=length)).float()
+        assert learnt.shape == (3, WORDS + UNSAID, 12, 12)
+        torch.testing.assert_close(learnt.norm(dim=1), torch.ones(3, 12, 12), atol=2e-3, rtol=0)
+        said, unsaid = (part.norm(dim=1) for part in learnt.split((WORDS, UNSAID), 1))
+        assert (unsaid / said).mean() == pytest.approx(length, rel=0.25)
 
 
 def test_balanced_loss_weighs_evidence_for_and_against_alike():
