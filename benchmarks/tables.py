@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from attributes import markdown as with_parts
 from methods import markdown as with_costs
 

@@ -16,6 +16,7 @@ from vdalib.data.partworld import TEMPLATES, PartWorld
 from vdalib.evaluation import SeedCurve
 from vdalib.explore import plots
 from vdalib.io import atomic_path, write_json
+from vdalib.pretraining.training import WORDS
 from vdalib.segmentation.cam import class_activation
 
 
@@ -76,11 +77,23 @@ joint width {dim}. It knows PartWorld and nothing else.
 `python -m vdalib pretrain-clip` makes it again. Nothing but statements about a whole image is read (classes, kinds, coloured
 classes, visible parts of classes, scenes; {templates} templates); no mask, box or position. As on the web they are incomplete and
 sometimes wrong: {omission:.0%} of what is true is not said, {wrong_kind:.0%} of the objects are said to be of another kind of
-their class, {wrong_class:.0%} of another class. A convolutional teacher and the text tower learn the statements first, under a
-sigmoid contrastive loss; the vision transformer is then taught,
-at every patch of its calibrated dense path, how strongly the teacher sees each true statement there, and at its class token
-which were made. That its calibrated patches are taught directly is the largest difference from OpenAI's CLIP, whose
-patches are a by-product.
+their class, {wrong_class:.0%} of another class.
+
+1. A convolutional *teacher* and the text tower learn the statements, under a sigmoid contrastive loss. An image's score for a
+   statement is the mean of its strongest places.
+2. The vision transformer is the *student*. At every patch of its calibrated dense path it regresses the teacher's vector there,
+   which was first carried along the image's colours (PAR). At its class token it learns which of the statements made the teacher
+   confirms.
+
+That its calibrated patches are taught directly is the largest difference from OpenAI's CLIP, whose patches are a by-product.
+
+## Built to have room
+
+{said} of the {dim} dimensions hold what statements say. The other {unsaid_dims} hold what no statement speaks of: every text
+is zero there, and a patch holds the main components of the teacher's earlier features (what its surroundings look like), of
+mean length {unsaid:g} beside 1 for the said part. So patches are alike in more than words can ask for, and a part of the gap
+between text and patches is built in, where OpenAI's CLIP has a gap that nobody planned. The world and this CLIP were made to
+leave room for a visual query. Whether a method takes it is the question, and no number below answers it.
 
 Settings: {settings}.
 Images: split `clip`, which shares no index with `train` and `val`.
@@ -114,10 +127,10 @@ def write_card(folder: Path, size: int = 250) -> dict[str, float]:
     figure, _ = plots.loss_curves(steps, ("loss", "patches", "image"), stages, window=3)
     figure.savefig(folder / "loss_curve.png", dpi=80, bbox_inches="tight")
     clip = load_small_clip(folder).model
-    rates = {name: settings[name] for name in ("omission", "wrong_kind", "wrong_class")}
+    told = {name: settings[name] for name in ("omission", "wrong_kind", "wrong_class", "unsaid")}
     card = CARD.format(
         **figures,
-        **rates,
+        **told,
         parameters=sum(p.numel() for p in clip.parameters()) / 1e6,
         megabytes=(folder / "clip.safetensors").stat().st_size / 1e6,
         layers=model["vision_cfg"]["layers"],
@@ -125,6 +138,8 @@ def write_card(folder: Path, size: int = 250) -> dict[str, float]:
         text_layers=model["text_cfg"]["layers"],
         vocabulary=model["text_cfg"]["vocab_size"],
         dim=model["embed_dim"],
+        said=WORDS,
+        unsaid_dims=model["embed_dim"] - WORDS,
         templates=len(TEMPLATES),
         settings=", ".join(f"{name} {value}" for name, value in settings.items()),
         size=size,
