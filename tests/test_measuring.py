@@ -212,3 +212,11 @@ def test_the_principal_plane_is_spanned_by_the_covariance_s_main_eigenvectors(di
         assert column[column.abs().argmax()] > 0
     variance = ((points - mean) @ directions).var(0)
     np.testing.assert_allclose(variance, values[::-1][:dimensions])
+
+
+def test_cloud_offsets_are_those_of_the_classes_with_two_points_or_more():
+    points = torch.tensor([[0.0, 0.0], [2.0, 0.0], [9.0, 9.0], [0.0, 1.0], [0.0, 5.0]])
+    centres = torch.tensor([[1.0, 3.0], [0.0, 0.0], [0.0, 3.0], [7.0, 7.0]])
+    offsets, variances = measuring.cloud_offsets(points, torch.tensor([0, 0, 1, 2, 2]), centres)
+    assert offsets.tolist() == [3.0, 0.0] and variances.tolist() == [1.0, 4.0]
+    assert measuring.cloud_offsets(points[:1], torch.tensor([0]), centres)[0].shape == (0,)

@@ -180,6 +180,28 @@ def test_latent_scatter_draws_points_centres_and_attributes():
         plots.latent_scatter(np.zeros((6, 3)), np.zeros(6), ("cat",))
 
 
+def test_distances_of_a_unit_gaussian_fill_the_curve_that_is_drawn_over_them():
+    z = np.random.default_rng(0).standard_normal((20_000, 32))
+    fits = (z**2).mean(1)
+    _, axes = plots.distance_histograms({"fits": fits, "twice as wide": 4 * fits}, dim=32)
+    assert [axis.get_title() for axis in axes.flat] == ["fits", "twice as wide"]
+    gaps = []
+    for axis in axes.flat:
+        curve = axis.lines[0].get_xydata()
+        assert curve[:, 1].sum() * (curve[1, 0] - curve[0, 0]) == pytest.approx(1, abs=0.01)
+        middles = [bar.get_x() + bar.get_width() / 2 for bar in axis.patches]
+        gaps.append(np.abs(np.interp(middles, *curve.T) - [bar.get_height() for bar in axis.patches]).max() / curve[:, 1].max())
+    assert gaps[0] < 0.1 < 0.9 < gaps[1]
+
+
+def test_a_far_distance_is_drawn_at_the_edge_and_not_left_out():
+    _, axes = plots.distance_histograms({"": [*np.full(99, 1.0), 500.0]}, dim=100)
+    bars = axes[0, 0].patches
+    assert bars[-1].get_x() < 3 and bars[-1].get_height() > 0
+    with pytest.raises(ValueError, match="values: found none"):
+        plots.distance_histograms({}, dim=4)
+
+
 def test_figures_have_a_white_ground_for_dark_mode():
     figure, _ = plots.image_grid([np.zeros((4, 4, 3))])
     assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)

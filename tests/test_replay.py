@@ -41,13 +41,13 @@ def test_balanced_draws_show_every_class_alike_and_others_every_prototype():
 
 def test_every_full_batch_brings_replay_further_updates_on_prototypes_already_met(tmp_path, monkeypatch):
     trainer, seen = start(tmp_path, REPLAY), []
-    step = trainer.method._mixture_step
+    step = trainer.method.mixture_step
 
     def watched(vectors, classes, intra, fresh=True):
         seen.append((fresh, vectors.clone()))
         return step(vectors, classes, intra, fresh)
 
-    monkeypatch.setattr(trainer.method, "_mixture_step", watched)
+    monkeypatch.setattr(trainer.method, "mixture_step", watched)
     trainer.fit(until=6)
     assert seen and [fresh for fresh, _ in seen] == [True, False, False, False] * (len(seen) // 4)
     met = torch.cat([vectors for fresh, vectors in seen if fresh])

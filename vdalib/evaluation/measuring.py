@@ -205,5 +205,18 @@ def principal_plane(points: Tensor, dimensions: int = 2) -> tuple[Tensor, Tensor
     return mean, directions * largest.sign()
 
 
+def cloud_offsets(points: Tensor, classes: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """How far each class's centre lies from the mean of its points, and the points' variance per dimension, (c,) each.
+
+    points: (n, D) of classes (n,). centres: (K, D). c: classes with at least two points.
+    """
+    found, counts = classes.unique(return_counts=True)
+    clouds = [(points[classes == k], centres[k]) for k in found[counts > 1]]
+    if not clouds:
+        return points.new_zeros(0), points.new_zeros(0)
+    offsets, variances = zip(*(((own.mean(0) - centre).norm(), own.var(0).mean()) for own, centre in clouds))
+    return torch.stack(offsets), torch.stack(variances)
+
+
 def _at_size(label_map: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(label_map[:, None].float(), size, mode="nearest")[:, 0].long().cpu()

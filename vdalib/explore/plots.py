@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from scipy.stats import chi2
 
 from vdalib.data.classes import CLASS_COLOURS
 from vdalib.data.images import VOID
@@ -266,6 +267,26 @@ def latent_scatter(points, classes, class_names: Sequence[str], centres=None, at
     axis.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axis.set(xlabel="first latent direction", ylabel="second latent direction")
     return figure, axis
+
+
+def distance_histograms(values: Mapping[str, Sequence[float]], dim: int, bins: int = 40) -> tuple[Figure, np.ndarray]:
+    """Squared distances ||z - mu||^2 / D of latents to their centre, a panel a name, under the density of chi-square(D) / D.
+
+    That is their law where the latents are a unit Gaussian in D = `dim` dimensions. What lies beyond the edge is drawn at it.
+    """
+    if not values:
+        raise ValueError("values: found none, expected {name: squared distances per dimension}")
+    columns = {name: np.asarray(column, float) for name, column in values.items()}
+    edge = max(1.3 * max(np.quantile(column, 0.98) for column in columns.values()), 1 + 5 * np.sqrt(2 / dim))
+    figure, axes = panels(1, len(columns), (3.1 * len(columns), 2.6))
+    places = np.linspace(0, edge, 300)
+    for axis, (name, column) in zip(axes.flat, columns.items()):
+        axis.hist(column.clip(max=edge), bins=bins, range=(0, edge), density=True, color=SERIES_COLOURS[5])
+        axis.plot(places, dim * chi2.pdf(dim * places, dim), color="black", linewidth=1)
+        axis.set_title(literal(name), fontsize=9)
+    axes[0, 0].set_ylabel("density")
+    figure.supxlabel("squared distance to the centre, per dimension", fontsize=10)
+    return figure, axes
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> None:

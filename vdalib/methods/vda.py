@@ -137,16 +137,17 @@ class VDA(VisualQueryMethod):
         vectors, classes, terms = torch.cat([earlier, vectors[image, of_class]]), torch.cat([classes, of_class]), {}
         size = settings.batch_size
         while len(classes) >= size:
-            terms = self._mixture_step(vectors[:size], classes[:size], intra)
+            terms = self.mixture_step(vectors[:size], classes[:size], intra)
             if "recent" in self.memory:
                 self.memory["recent"].put(vectors[:size], classes[:size])
             for _ in range(settings.replay):
-                self._mixture_step(*self.memory["recent"].draw(size, settings.replay_balanced), intra, fresh=False)
+                self.mixture_step(*self.memory["recent"].draw(size, settings.replay_balanced), intra, fresh=False)
             vectors, classes = vectors[size:], classes[size:]
         self.waiting.put(vectors, classes)
         return terms
 
-    def _mixture_step(self, vectors: Tensor, classes: Tensor, intra: bool, fresh: bool = True) -> dict[str, Tensor]:
+    def mixture_step(self, vectors: Tensor, classes: Tensor, intra: bool, fresh: bool = True) -> dict[str, Tensor]:
+        """One optimiser step of INN and mixture; its arguments and what it returns are those of `VisualMixture.loss`."""
         self.mixture.train()
         terms = self.mixture.loss(vectors, classes, self.config, intra, fresh)
         loss = terms["inter"] + self.config.mixture.discriminative_weight * terms["discriminative"] + terms.get("intra", 0)
