@@ -12,7 +12,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 
 ENGINE = "vdalib"
-_QUIET = ["--log-level=ERROR"]  # the kernel's own log, such as warnings about its transport
+_QUIET = ["--log-level=CRITICAL"]  # not its warnings about the transport, nor that it is interrupted before it is shut down
 
 
 class _Client(PapermillNotebookClient):
