@@ -53,7 +53,11 @@ def test_twenty_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
 def test_a_model_card_is_written_from_measurements(tiny):
     figures = write_card(tiny, size=20)
     assert set(figures) >= {"seed_miou_none", "seed_miou_value", "seed_miou_static", "single_object_accuracy"}
-    assert f"{figures['seed_miou_static']:.1%}" in (tiny / "MODEL_CARD.md").read_text()
+    card = " ".join((tiny / "MODEL_CARD.md").read_text().split())
+    assert f"{figures['seed_miou_static']:.1%}" in card
+    assert f"{TINY.omission:.0%} of what is true is not said" in card
+    assert f"The other {UNSAID} hold what no statement speaks of" in card and f"{TINY.unsaid:g} beside 1" in card
+    assert "regresses the teacher's vector" in card and "Whether a method takes it is the question" in card
     assert (tiny / "loss_curve.png").stat().st_size > 0
 
 
