@@ -259,7 +259,7 @@ def test_a_forest_has_headings_intervals_and_hollow_points_where_no_effect_is_in
     assert dots.get_offsets()[:, 0].tolist() == [2.0, 1.0, 4.0]
     filled = [tuple(colour[:3]) == matplotlib.colors.to_rgb(plots.SERIES_COLOURS[0]) for colour in dots.get_facecolors()]
     assert filled == [True, False, False]
-    assert [segment[:, 0].tolist() for segment in lines.get_segments()][:2] == [[1.0, 3.0], [-1.0, 3.0]]
+    assert [segment[:, 0].tolist() for segment in lines.get_segments()[:2]] == [[1.0, 3.0], [-1.0, 3.0]]
     assert axis.get_ylim() == (3.5, -0.5)
     with pytest.raises(ValueError, match="series: found none"):
         plots.forest({}, "points")

@@ -32,7 +32,7 @@ def means(rows: Rows) -> str:
         [row, len(runs), *(mean_and_error([entry[key] for entry in runs.values()]) for key in SHOWN)]
         for row, runs in rows.items()
     ]
-    return markdown_table(["mIoU, %", "seeds", *SHOWN.values()], table)
+    return markdown_table(["mIoU, %", "runs", *SHOWN.values()], table)
 
 
 def differences(rows: Rows, base: str = BASE) -> str:
