@@ -14,13 +14,13 @@ from torch import Tensor
 
 _SIGNS = {  # of matplotlib's buttons, in place of an icon font from the network
     "minus": "−",
-    "fast-backward": "⏮",
+    "fast-backward": "«",
     "step-backward": "◁",
     "play fa-flip-horizontal": "◀",
-    "pause": "⏸",
+    "pause": "‖",
     "play": "▶",
     "step-forward": "▷",
-    "fast-forward": "⏭",
+    "fast-forward": "»",
     "plus": "+",
 }
 
