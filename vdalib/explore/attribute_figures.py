@@ -56,7 +56,7 @@ def portrait(browser: Browser, index: int, k: int, strongest: int = 5) -> Portra
     return Portrait(k, browser.run.class_names[k], image, truth == k + 1, parts, order, weights, cams)
 
 
-def figure_1(portraits: Sequence[Portrait], tables: Tables, inside: bool = True, size: float = 1.5) -> Figure:
+def figure_1(portraits: Sequence[Portrait], tables: Tables, inside: bool = True, size: float = 1.3) -> Figure:
     """A row for each portrait: the image and the CAMs of its components, under outlines of the true parts; whose colour is whose.
 
     inside: each CAM is scaled between its least and its largest value inside the object, where a CAM of the whole image [A]
