@@ -96,6 +96,7 @@ def test_maps_and_shares_of_components_are_drawn_for_every_run_and_class(browser
     tables = {k: part_table(seen, k, own, M) for k in classes}
     maps = figures.component_maps(world, seen, {"a": (own, tables), "b": (own, tables)}, classes)
     axes = np.reshape(maps.axes, (len(classes), 5))
+    assert [axis.get_title() for axis in axes[0]] == ["image", "a", "b", "true parts", ""]
     for row in axes:
         first, second, truth = (axis.get_images()[0].get_array() for axis in row[1:4])
         assert (first == second).all() and first.shape == truth.shape

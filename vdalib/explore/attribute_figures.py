@@ -56,7 +56,7 @@ def portrait(browser: Browser, index: int, k: int, strongest: int = 5) -> Portra
     return Portrait(k, browser.run.class_names[k], image, truth == k + 1, parts, order, weights, cams)
 
 
-def figure_1(portraits: Sequence[Portrait], tables: Tables, inside: bool = True, size: float = 1.5) -> Figure:
+def figure_1(portraits: Sequence[Portrait], tables: Tables, inside: bool = True, size: float = 1.3) -> Figure:
     """A row for each portrait: the image and the CAMs of its components, under outlines of the true parts; whose colour is whose.
 
     inside: each CAM is scaled between its least and its largest value inside the object, where a CAM of the whole image [A]
@@ -118,7 +118,16 @@ def part_legend(axis: plt.Axes, k: int, tables: Sequence[np.ndarray]) -> None:
         handles.append(Patch(color=colour, label=f"{PARTS[number - 1][1]}: {' | '.join(found)}"))
     if any((matched(table) < 0).any() for table in tables):
         handles.append(Patch(color="0.6", label="grey: no part left"))
-    axis.legend(handles=handles, fontsize=6.5, loc="center left", frameon=False, borderaxespad=0, handlelength=1)
+    axis.legend(
+        handles=handles,
+        title="part: component (share)",
+        title_fontsize=6.5,
+        fontsize=6.5,
+        loc="center left",
+        frameon=False,
+        borderaxespad=0,
+        handlelength=1,
+    )
 
 
 def component_maps(world: PartWorld, seen: Seen, runs: Mapping[str, tuple[Components, Tables]], classes: Sequence[int]) -> Figure:
@@ -137,9 +146,10 @@ def component_maps(world: PartWorld, seen: Seen, runs: Mapping[str, tuple[Compon
             axis.imshow(np.vstack([own_colours, np.ones(3)])[numbers])
         part_legend(row[-1], k, [tables[k] for _, tables in runs.values()])
         row[0].set_ylabel(world.class_names[k], fontsize=9)
-        for axis, title in zip(row, titles):
+        for axis in row:
             axis.set(xticks=[], yticks=[])
-            axis.set_title(title if row is axes[0] else "", fontsize=9)
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=9)
     return figure
 
 
