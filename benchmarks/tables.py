@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from methods import markdown as with_costs
 
+from vdalib.explore.side_by_side import compared, entries_of
 from vdalib.explore.tables import markdown_table, mean_and_error
 
 HERE = Path(__file__).parent
@@ -22,6 +22,7 @@ QUALITY = {"seed_miou": "seeds", "miou": "val", "miou_ms_crf": "val, multi-scale
 HEADLINE = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
 PARTS = {"nmi": "part NMI", "ari": "part ARI", "purity": "purity"}
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
+CHANGED = "What each method has other than its source's settings for VOC: [the list](docs/own_methods.md#on-the-small-world)."
 KILLS = ("operation", "torn", "time", "start-up")
 CHANCE = {"nmi": "null_nmi"}
 
@@ -118,10 +119,10 @@ def kills(entries: Sequence[dict]) -> str:
 
 
 def tables() -> dict[str, str]:
-    ablation, methods = newest("ablation"), newest("methods")
+    ablation, methods = newest("ablation"), entries_of(HERE / "methods.json")
     return {
         "methods": quality(methods, "methods", "method", base="vda"),
-        "costs": with_costs(methods) if methods else NOT_YET.format("methods"),
+        "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
         "headline": quality(ablation, "ablation", "row", HEADLINE, base=HEADLINE[0]),
         "ablation": quality(ablation, "ablation", "row", base="all"),
         "parts": parts(newest("attributes")),
