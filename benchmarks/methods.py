@@ -122,10 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     have = {(run["seed"], run["method"]) for run in shown}
     wanted = [pair for pair in product(given.seeds, given.methods) if pair not in have]
     for number, (seed, method) in enumerate(wanted, start=1):
-        if code_version() != version:
-            raise SystemExit(
-                f"the code is {code_version()} now and was {version}; start again, in a checkout that nobody changes"
-            )
+        if (now := code_version()) != version:
+            raise SystemExit(f"the code is {now} and was {version}; start again, in a checkout that nobody changes")
         numbers = alone(train_and_measure, method, given.preset, seed, given.precision, given.threads)
         shown.append({"method": method, "seed": seed, **about, **numbers})
         done.append(shown[-1])
