@@ -3,7 +3,8 @@
     python benchmarks/methods.py [--methods vda excel] [--seeds 0 1 2 3 4] [--preset partworld]
 
 Each training has a process of its own, one after another, the methods in turn, so that a drifting machine is fair to all of them.
-Finished ones are kept in `benchmarks/methods.json` and not repeated; delete the file to start again.
+Finished ones are kept in `benchmarks/methods.json` at once, with the code's version, and not repeated; a table is of one version.
+What each method has other than its source's settings for VOC is listed in docs/own_methods.md.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,11 @@ from typing import Any
 import vdalib
 from vdalib.config import Config, preset_names
 from vdalib.config.methods import BUILT_IN
-from vdalib.explore.plots import markdown_table, mean_and_error
+from vdalib.explore.side_by_side import MEASURES, compared
 from vdalib.io import write_json
 
 RESULTS = Path(__file__).with_suffix(".json")
-MEASURES = {"seed_miou": "seeds", "miou": "val", "miou_ms_crf": "val, multi-scale + CRF"}
-REFERENCE = "vda"
+NUMBERS_NEED = ("../vdalib", "../data", ":!../vdalib/explore", ":!../vdalib/commands")  # what a run's numbers depend on
 
 
 def config_of(method: str, preset: str, changes: Mapping[str, Any] | None = None) -> Config:
@@ -63,13 +64,13 @@ def alone(function: Callable, *arguments: Any) -> Any:
 
 
 def code_version() -> str:
-    """The package's version and, in a repository, its commit, "+" where the package was changed since."""
+    """The package's version and, in a repository, the last commit that touched what numbers depend on; "+": changed since."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
+        command = ["git", *words, "--", *NUMBERS_NEED]
+        return subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
 
-    changed = "+" if git("status", "--porcelain", "--", "../vdalib") else ""
-    return f"{vdalib.__version__} {git('rev-parse', '--short', 'HEAD')}{changed}".strip()
+    return f"{vdalib.__version__} {git('log', '-1', '--format=%h')}{'+' if git('status', '--porcelain') else ''}".strip()
 
 
 def train_and_measure(method: str, preset: str, seed: int, precision: str, threads: int) -> dict[str, Any]:
@@ -88,29 +89,6 @@ def train_and_measure(method: str, preset: str, seed: int, precision: str, threa
         cost = {"seconds": time.perf_counter() - start, "peak_gib": profiling.peak_memory_gib()}
         quality = evaluate_run(folder, device=trainer.device)
     return cost | {name: quality[name] for name in MEASURES}
-
-
-def markdown(runs: Sequence[Mapping[str, Any]], reference: str = REFERENCE) -> str:
-    """Means over seeds +- standard errors; differences and ratios to the reference method are paired by seed."""
-    by_method = {name: {run["seed"]: run for run in runs if run["method"] == name} for name in BUILT_IN}
-    rows = []
-    for name, found in by_method.items():
-        if not found:
-            continue
-        pairs = [(run, by_method[reference][seed]) for seed, run in found.items() if seed in by_method[reference]]
-        differences = [run["miou_ms_crf"] - other["miou_ms_crf"] for run, other in pairs]
-        ratios = [[run[cost] / other[cost] for run, other in pairs] for cost in ("seconds", "peak_gib")]
-        rows.append(
-            [
-                f"{name} ({len(found)})",
-                *(mean_and_error([run[measure] for run in found.values()]) for measure in MEASURES),
-                mean_and_error(differences) if differences and name != reference else "",
-                mean_and_error([run["seconds"] for run in found.values()]),
-                *(f"{sum(values) / len(values):.2f}" if values else "" for values in ratios),
-            ]
-        )
-    columns = [f"difference to {reference}", "seconds", f"time to {reference}'s", f"memory to {reference}'s"]
-    return markdown_table(["method (seeds)", *MEASURES.values(), *columns], rows)
 
 
 def caption(methods: Sequence[str], preset: str, runs: Sequence[Mapping[str, Any]]) -> str:
@@ -138,21 +116,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     require_fair([config_of(method, given.preset) for method in given.methods])
     done = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else []
-    keys = ("method", "seed", "preset", "precision")
-    have = {tuple(run[key] for key in keys) for run in done}
-    for seed in given.seeds:
-        for method in given.methods:
-            about = dict(zip(keys, (method, seed, given.preset, given.precision)))
-            if tuple(about.values()) in have:
-                continue
-            version = code_version()
-            numbers = alone(train_and_measure, method, given.preset, seed, given.precision, given.threads)
-            done.append({**about, "threads": given.threads, "version": version, **numbers})
-            write_json(given.results, done)
-            print(f"{method:<12} seed {seed}: " + ", ".join(f"{name} {value:.2f}" for name, value in numbers.items()), flush=True)
-    shown = [run for run in done if (run["preset"], run["precision"]) == (given.preset, given.precision)]
-    print(markdown(shown))
+    version = code_version()
+    about = {"preset": given.preset, "precision": given.precision, "threads": given.threads, "version": version}
+    shown = [run for run in done if about.items() <= run.items()]
+    have = {(run["seed"], run["method"]) for run in shown}
+    wanted = [pair for pair in product(given.seeds, given.methods) if pair not in have]
+    for number, (seed, method) in enumerate(wanted, start=1):
+        if (now := code_version()) != version:
+            raise SystemExit(f"the code is {now} and was {version}; start again, in a checkout that nobody changes")
+        numbers = alone(train_and_measure, method, given.preset, seed, given.precision, given.threads)
+        shown.append({"method": method, "seed": seed, **about, **numbers})
+        done.append(shown[-1])
+        write_json(given.results, done)
+        told = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items())
+        print(f"{number}/{len(wanted)}: {method}, seed {seed}: {told}", flush=True)
+    print(compared(shown))
     print(caption([name for name in BUILT_IN if any(run["method"] == name for run in shown)], given.preset, shown))
+    if others := len(done) - len(shown):
+        print(f"left out: {others} runs of another version, preset, precision or number of threads")
 
 
 if __name__ == "__main__":

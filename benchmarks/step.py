@@ -20,21 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from methods import REFERENCE, alone, code_version, config_of
+from methods import alone, code_version, config_of
 
 from vdalib.config import Config, parse_overrides
 from vdalib.config.methods import BUILT_IN
-from vdalib.explore.plots import markdown_table
+from vdalib.explore.side_by_side import REFERENCE, steps
 from vdalib.io import write_json
 
 RESULTS = Path(__file__).with_suffix(".json")
-# Training time and memory to VDA's on VOC, on one RTX 3090 [A].
-PUBLISHED = {"toco": (4.3, 4.0), "seco": (3.5, 3.9), "weclip": (2.3, 1.4), "excel": (0.77, 0.71), "vda": (1.0, 1.0)}
-
-
-KEEP_ALL = {
-    "assembly.reliable_filter": False
-}  # random weights name no class right; so VDA's INN has what a trained CLIP gives it
+KEEP_ALL = {"assembly.reliable_filter": False}  # random weights name no class right; VDA's INN has what a trained CLIP gives it
 
 
 @dataclass
@@ -180,22 +174,6 @@ def compared(methods: Sequence[str], preset: str, overrides: Mapping[str, Any], 
             }
 
 
-def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
-    """A row a method and precision; ratios to VDA of the same precision, measured and published."""
-    vda = {entry["precision"]: entry for entry in entries if entry["method"] == REFERENCE}
-    rows = []
-    for entry in entries:
-        other = vda.get(entry["precision"])
-        seconds = 3600 * entry["hours"] / entry["steps"]
-        measured = [f"{entry[cost] / other[cost]:.2f}" if other else "" for cost in ("hours", "peak_gib")]
-        told = [str(value) for value in PUBLISHED.get(entry["method"], ("", ""))]
-        name = f"{entry['method']}, {'fp32' if entry['precision'] == 'no' else entry['precision']}"
-        step = [f"{entry['batch_size']} x {entry['crop']} px", f"{seconds:.2f}", f"{seconds / entry['plain_seconds']:.2f}"]
-        rows.append([name, *step, entry["hours"], f"{entry['peak_gib']:.2f}", *measured, *told])
-    costs = ["seconds a step", "plain forwards", "hours", "GiB", "time to vda's", "memory to vda's", "published", "published"]
-    return markdown_table(["method", "batch", *costs], rows)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="partworld")
@@ -215,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         entries.append(entry)
         write_json(given.results, entries)
         print(f"{entry['method']}, precision {entry['precision']}: {entry['hours']:.1f} hours", flush=True)
-    print(markdown(entries))
+    print(steps(entries))
 
 
 if __name__ == "__main__":

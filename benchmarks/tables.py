@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attributes import markdown as with_parts
-from methods import markdown as with_costs
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
 from vdalib.explore.ablation import aims, differences, gained, per_class, reading
+from vdalib.explore.side_by_side import compared, entries_of
 from vdalib.explore.tables import markdown_table, mean_and_error
 
 HERE = Path(__file__).parent
@@ -23,6 +23,7 @@ MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAPERS_ROWS = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
 PRESET = "partworld"
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
+CHANGED = "What each method has other than its source's settings for VOC: [the list](docs/own_methods.md#on-the-small-world)."
 KILLS = ("operation", "torn", "time", "start-up")
 
 
@@ -68,12 +69,13 @@ def kills(entries: Sequence[dict]) -> str:
 
 
 def tables() -> dict[str, str]:
-    ablation, methods, attributes = (present_entries(HERE / f"{name}.json") for name in ("ablation", "methods", "attributes"))
+    ablation, attributes = (present_entries(HERE / f"{name}.json") for name in ("ablation", "attributes"))
+    methods = entries_of(HERE / "methods.json")
     ablation = [entry for entry in ablation if entry["preset"] == PRESET]
     rows = by_row(ablation)
     return {
         "methods": quality(methods, "methods", "method", base="vda"),
-        "costs": with_costs(methods) if methods else NOT_YET.format("methods"),
+        "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS, base=PAPERS_ROWS[0]),
         "ablation": quality(ablation, "ablation", "row", base=BASE),
         "differences": differences(rows) or NOT_YET.format("ablation"),

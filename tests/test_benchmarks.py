@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import small_runs
 
+import vdalib
 from vdalib.config import Config
 from vdalib.config.methods import BUILT_IN
 
@@ -22,11 +23,6 @@ def benchmark(monkeypatch):
     return importlib.import_module
 
 
-def entry(method, seed, **numbers):
-    about = {"method": method, "seed": seed, "preset": "partworld", "precision": "bf16", "version": "1"}
-    return about | {"seconds": 10.0, "peak_gib": 1.0, "seed_miou": 50.0, "miou": 60.0, "miou_ms_crf": 61.0} | numbers
-
-
 @pytest.mark.parametrize("preset", ["partworld", "partworld-smoke"])
 def test_methods_on_the_small_world_differ_in_nothing_that_all_should_share(benchmark, preset):
     methods = benchmark("methods")
@@ -39,24 +35,10 @@ def test_methods_on_the_small_world_differ_in_nothing_that_all_should_share(benc
         methods.require_fair([methods.config_of(name, "partworld-smoke", changes) for name, changes in pair])
 
 
-def test_differences_and_ratios_are_paired_by_seed(benchmark):
-    runs = [
-        entry("vda", 0, miou_ms_crf=60.0, seconds=10.0),
-        entry("vda", 1, miou_ms_crf=70.0, seconds=20.0),
-        entry("excel", 1, miou_ms_crf=68.0, seconds=10.0),
-        entry("excel", 0, miou_ms_crf=62.0, seconds=10.0, peak_gib=2.0),
-        entry("weclip", 7, miou_ms_crf=50.0),  # no seed in common
-    ]
-    lines = benchmark("methods").markdown(runs).splitlines()
-    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines[2:]}
-    # 62 - 60 and 68 - 70; 10/10 and 10/20; 2/1 and 1/1
-    assert cells["excel (2)"] == ["50.0 ± 0.0", "60.0 ± 0.0", "65.0 ± 3.0", "0.0 ± 2.0", "10.0 ± 0.0", "0.75", "1.50"]
-    assert cells["vda (2)"][2:] == ["65.0 ± 5.0", "", "15.0 ± 5.0", "1.00", "1.00"]
-    assert cells["weclip (1)"][3:] == ["", "10.0", "", ""]
-
-
-def test_only_what_is_missing_is_trained_and_every_run_is_kept_at_once(benchmark, tmp_path, monkeypatch, capsys):
-    methods, path, made = benchmark("methods"), tmp_path / "results.json", []
+@pytest.fixture
+def trained(benchmark, monkeypatch):
+    """Trainings that take no time, as (method, seed); `version` is that of the code."""
+    methods, made = benchmark("methods"), []
 
     def fake(function, method, preset, seed, precision, threads):
         made.append((method, seed))
@@ -65,18 +47,49 @@ def test_only_what_is_missing_is_trained_and_every_run_is_kept_at_once(benchmark
         return {"seconds": 1.0, "peak_gib": 1.0, "seed_miou": 50.0, "miou": 60.0, "miou_ms_crf": 61.0}
 
     monkeypatch.setattr(methods, "alone", fake)
+    monkeypatch.setattr(methods, "code_version", lambda: "1 abc")
+    return made
+
+
+def test_only_what_is_missing_is_trained_and_every_run_is_kept_at_once(benchmark, trained, tmp_path, capsys):
+    methods, path = benchmark("methods"), tmp_path / "results.json"
     arguments = ["--seeds", "3", "4", "--results", str(path), "--methods", "vda", "excel"]
     with pytest.raises(KeyboardInterrupt):
         methods.main([*arguments, "weclip"])
-    assert made == [("vda", 3), ("excel", 3), ("weclip", 3)] and len(json.loads(path.read_text())) == 2
-    made.clear()
+    assert trained == [("vda", 3), ("excel", 3), ("weclip", 3)] and len(json.loads(path.read_text())) == 2
+    trained.clear()
     methods.main(arguments)
-    assert made == [("vda", 4), ("excel", 4)]  # a seed's methods in turn
+    assert trained == [("vda", 4), ("excel", 4)]  # a seed's methods in turn
     found = json.loads(path.read_text())
     fields = {"method", "seed", "preset", "seconds", "peak_gib", "seed_miou", "miou", "miou_ms_crf", "version"}
     assert len(found) == 4 and all(fields <= run.keys() for run in found)
     said = capsys.readouterr().out
-    assert "| excel (2) |" in said and "excel: " in said and "clip.attributes is 112 there, found 42" in said
+    assert "| ExCEL (2) |" in said and "excel: " in said and "clip.attributes is 112 there, found 42" in said
+
+
+def test_runs_of_another_version_are_kept_but_made_again_and_not_averaged(benchmark, trained, tmp_path, capsys, monkeypatch):
+    methods, path = benchmark("methods"), tmp_path / "results.json"
+    arguments = ["--seeds", "0", "--results", str(path), "--methods", "vda"]
+    methods.main(arguments)
+    monkeypatch.setattr(methods, "code_version", lambda: "1 def")
+    methods.main(arguments)
+    assert trained == [("vda", 0)] * 2
+    assert [run["version"] for run in json.loads(path.read_text())] == ["1 abc", "1 def"]
+    said = capsys.readouterr().out
+    assert "| VDA (1) |" in said and "VDA (2)" not in said and "left out: 1 runs of another version" in said
+
+
+def test_a_long_run_stops_where_the_code_changes_under_it(benchmark, trained, tmp_path, monkeypatch):
+    methods, versions = benchmark("methods"), iter(["1 abc", "1 abc", "1 abc+"])
+    monkeypatch.setattr(methods, "code_version", lambda: next(versions))
+    with pytest.raises(SystemExit, match=r"the code is 1 abc\+ and was 1 abc; start again, in a checkout that nobody changes"):
+        methods.main(["--seeds", "0", "1", "--results", str(tmp_path / "results.json"), "--methods", "vda"])
+    assert trained == [("vda", 0)]
+
+
+def test_the_version_is_the_packages_and_the_last_commit_that_numbers_depend_on(benchmark):
+    found = benchmark("methods").code_version()
+    assert found.split()[0] == vdalib.__version__ and len(found.split()) <= 2
 
 
 def test_a_process_of_its_own(benchmark):
@@ -106,17 +119,6 @@ def test_a_step_of_every_stage_is_timed_and_a_schedule_takes_all_its_steps(bench
     late = step.training_step(Config.from_preset("weclip-smoke", quick | {"schedule.adapter_joins": 1.0}), 1, 1)
     assert list(late.stages) == ["attention"]  # a stage without steps costs nothing
     assert step.plain_forward(Config.from_preset("partworld-smoke"), 1, 1) > 0
-
-
-def test_the_comparisons_ratios_are_those_of_one_precision(benchmark):
-    def cost(method, precision, hours, peak):
-        about = {"method": method, "precision": precision, "crop": 320, "batch_size": 4, "steps": 3600}
-        return about | {"plain_seconds": 0.5, "hours": hours, "peak_gib": peak}
-
-    entries = [cost("vda", "no", 2.0, 4.0), cost("excel", "no", 3.0, 2.0), cost("vda", "bf16", 1.0, 3.0)]
-    lines = benchmark("step").markdown(entries).splitlines()
-    assert lines[3] == "| excel, fp32 | 4 x 320 px | 3.00 | 6.00 | 3.0 | 2.00 | 1.50 | 0.50 | 0.77 | 0.71 |"
-    assert "| 1.00 | 1.00 | 1.0 | 1.0 |" in lines[4]
 
 
 def test_noise_stands_in_for_pictures(benchmark):

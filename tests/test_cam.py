@@ -348,6 +348,17 @@ def test_ties_go_to_background_and_then_to_the_first_class():
     assert found[0].tolist() == [[0, 0, 1, 0]] * 8
 
 
+def test_labels_of_tied_scores_are_those_of_argmax():
+    maps = torch.randint(0, 5, (3, 4, 8, 8), generator=torch.Generator().manual_seed(0)) / 4
+    maps[..., 0, 0], maps[..., 0, 1] = 0.0, 1.0  # each is scaled to 0..1 already
+    scores = torch.cat([1 - maps.amax(1, keepdim=True), maps], dim=1)
+    first, second = scores.topk(2, dim=1).values.unbind(1)
+    assert (first == second).float().mean() > 0.2
+    labels, images = torch.ones(3, 4, dtype=torch.bool), torch.zeros(3, 3, 8, 8)
+    found = pseudo_label(maps, labels, images, None, RefineConfig(par_iterations=0))
+    assert torch.equal(found, scores.argmax(1))
+
+
 @pytest.mark.parametrize("cut", [0.3, 0.5, 0.8])
 def test_background_cut_is_the_cam_value_that_ties_with_background(cut):
     ramp = torch.linspace(0, 1, 40).expand(1, 1, 24, 40)

@@ -7,6 +7,7 @@ from small_runs import start
 
 from vdalib.segmentation.losses import affinity_loss
 from vdalib.segmentation.segmenter import patch_affinity
+from vdalib.training.devices import autocast
 from vdalib.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("random_clip")
@@ -42,17 +43,24 @@ def test_the_adapter_steers_neither_calibration_nor_walk_before_its_share_of_the
         assert torch.equal(patches, others) == torch.equal(walked, otherwise) == (step < first)
 
 
-@pytest.mark.parametrize("calibration, runs", [("static", 1), ("learnable", 2)])
-def test_the_adapter_runs_for_calibration_only_where_it_calibrates(tmp_path, calibration, runs):
-    trainer = start(tmp_path, {"clip.calibration": calibration, "schedule.adapter_joins": 0.5})
-    adapter, calls = trainer.method.segmenter.adapter, []
-    adapter.register_forward_hook(lambda *_: calls.append(adapter.training))
-    for step, expected in ((4, 1), (5, runs)):
-        batch = dict(zip(("images", "labels"), a_batch(trainer.dataset)), valid=torch.ones(2, 48, 48, dtype=torch.bool))
-        trainer.model.train()
-        trainer.method.loss_terms(batch, Step(step, TOTAL, 0, trainer.model))
-        assert len(calls) == expected and calls[-1] and not any(calls[:-1])  # calibration without dropout
-        calls.clear()
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_the_adapter_runs_once_for_training_with_dropout_and_for_calibration_without(tmp_path, precision):
+    changes = {"clip.calibration": "learnable", "schedule.adapter_joins": 0.5, "segmenter.dropout": 0.5, "precision": precision}
+    trainer, calls = start(tmp_path, changes), []
+    method, adapter = trainer.method, trainer.method.segmenter.adapter
+    images, labels = a_batch(trainer.dataset)
+    trainer.model.train()
+    adapter.compress.register_forward_hook(lambda *_: calls.append(None))
+    _, seen = method.loss_terms(
+        {"images": images, "labels": labels, "valid": torch.ones(2, 48, 48, dtype=torch.bool)},
+        Step(5, TOTAL, 0, trainer.model),
+    )
+    assert len(calls) == 1 and seen.embedding.requires_grad and not seen.features.patches.requires_grad
+    adapter.eval()
+    with torch.no_grad(), autocast(method.device, precision):
+        expected = method.clip.encode_image(images, attention=False, embed=adapter)
+    assert torch.equal(seen.features.patches, expected.patches)
+    assert (seen.embedding == 0).flatten(2).all(2).any()  # channels that dropout took
 
 
 @pytest.mark.parametrize("joins", [None, 0.5])

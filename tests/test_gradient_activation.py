@@ -1,9 +1,12 @@
 """Grad-CAM from text against finite differences on a tiny tower, and against autograd on the published target."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
+from torch import nn
 
 from vdalib.clip.dense import dense_forward
 from vdalib.segmentation.cam import gradient_activation, min_max
@@ -70,6 +73,21 @@ def test_it_equals_finite_differences_of_the_log_probability(visual, tokens, poo
             up, down = (log_share(visual, tokens, z + sign * moved, image, k, pool) for sign in (1, -1))
             weights[channel] = (up - down) / (2 * step) / (z.shape[1] - 1)
         torch.testing.assert_close(found[image, k], as_map(weights, z), atol=1e-6, rtol=0)
+
+
+def test_by_hand_on_four_patches():
+    """Attention is the mean of all tokens and nothing else happens in the block, so f lies along (1, 1) and the gradient of every
+    patch along t_y - t_background = (1, -1), which is orthogonal to f: patches count by how much more of y they hold."""
+    attention = nn.MultiheadAttention(2, 1, batch_first=True).requires_grad_(False)
+    attention.in_proj_weight.copy_(torch.cat([torch.zeros(4, 2), torch.eye(2)]))  # no queries, no keys; values as they are
+    attention.out_proj.weight.copy_(torch.eye(2))
+    same = nn.Identity()
+    block = SimpleNamespace(attn=attention, ln_1=same, ln_2=same, ls_1=same, ls_2=same, mlp=torch.zeros_like)
+    visual = SimpleNamespace(transformer=SimpleNamespace(resblocks=[block]), ln_post=same, proj=torch.eye(2))
+    tokens = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.75, 0.25], [0.25, 0.75]]])
+    words, background, labels = torch.eye(2), torch.tensor([[0.0, 1.0]]), torch.tensor([[True, False]])
+    found = gradient_activation(visual, tokens, words, background, labels, SCALE)
+    torch.testing.assert_close(found, torch.tensor([[[[1.0, 0.0], [0.5, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]]))
 
 
 def test_the_probability_as_target_gives_the_same_map(visual, tokens):

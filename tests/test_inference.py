@@ -120,6 +120,13 @@ def test_tensors_arrays_and_pil_images_of_any_size_give_the_same_label_map():
     assert model.predict(pixels[:1, :1], crf=False).shape == (1, 1)
 
 
+def test_a_prediction_of_tied_probabilities_is_that_of_argmax(monkeypatch):
+    scores = torch.randint(0, 3, (3, 9, 11), generator=torch.Generator().manual_seed(0)).float()
+    model = predictor()
+    monkeypatch.setattr(model, "probabilities", lambda image, **options: scores)
+    np.testing.assert_array_equal(model.predict(None), scores.argmax(0).numpy())
+
+
 def test_a_predictor_puts_views_together_as_its_settings_say():
     pixels = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
     how = {"size": 20, "square": True, "over_mirrors": "sum", "over_scales": "max"}

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from vdalib.clip.dense import (
     DenseFeatures,
     Embed,
-    dense_forward,
+    OriginalPath,
+    calibrated_features,
+    original_path,
     require_options,
     require_supported,
     unit_vectors,
@@ -18,7 +20,7 @@ from vdalib.clip.dense import (
 from vdalib.clip.loading import LoadedCLIP, load_clip
 from vdalib.clip.text import render_prompts
 
-__all__ = ["DenseFeatures", "FrozenCLIP"]
+__all__ = ["DenseFeatures", "FrozenCLIP", "OriginalPath"]
 
 
 class FrozenCLIP(nn.Module):
@@ -51,11 +53,8 @@ class FrozenCLIP(nn.Module):
         self.tokenizer = clip.tokenizer
         self.templates = tuple(templates)
         self.affinity_blocks, self.position_resize = affinity_blocks, position_resize
-        self.calibration = {
-            "calibration": calibration,
-            "calibrated_blocks": calibrated_blocks,
-            "share_heads": share_heads,
-        }
+        self.calibration = {"calibration": calibration, "calibrated_blocks": calibrated_blocks}
+        self.share_heads = share_heads
         self.register_buffer("mean", torch.tensor(clip.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(clip.std)[:, None, None], persistent=False)
         self.token_width, self.dim = visual.proj.shape
@@ -83,19 +82,31 @@ class FrozenCLIP(nn.Module):
         embed: (layers, grid) -> (B, E, h, w) adapter features, used if calibration is "learnable"; None: it stays static.
         Raises ValueError for a size or type that does not fit.
         """
-        return self._forward(images, affinity_blocks=self.affinity_blocks if attention else 0, embed=embed, **self.calibration)
+        path = self.original_path(images, attention=attention)
+        return self.calibrated(path, embed(path.layers, path.grid) if embed else None)
+
+    @torch.no_grad()
+    def original_path(self, images: Tensor, *, attention: bool = True) -> OriginalPath:
+        """The first half of `encode_image`, before anything is calibrated."""
+        blocks = self.affinity_blocks if attention else 0
+        return self._original_path(images, affinity_blocks=blocks, **self.calibration)
+
+    @torch.no_grad()
+    def calibrated(self, path: OriginalPath, embedding: Tensor | None = None) -> DenseFeatures:
+        """The second half of `encode_image`; embedding: adapter features (B, E, h, w), of use if calibration is "learnable"."""
+        return calibrated_features(self.model.visual, path, self.calibration["calibration"], self.share_heads, embedding)
 
     @torch.no_grad()
     def encode_layers(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
         """(layers, grid) of DenseFeatures, all that the segmenter needs; spares the cost of calibration."""
-        features = self._forward(images, calibration="none")
-        return features.layers, features.grid
+        path = self._original_path(images, calibration="none")
+        return path.layers, path.grid
 
-    def _forward(self, images: Tensor, **options) -> DenseFeatures:
+    def _original_path(self, images: Tensor, **options) -> OriginalPath:
         if not images.is_floating_point():
             raise ValueError(f"images: expected floating-point values in 0..1, got {images.dtype}; divide by 255")
         normalised = (images - self.mean) / self.std
-        return dense_forward(self.model.visual, normalised, position_resize=self.position_resize, **options)
+        return original_path(self.model.visual, normalised, position_resize=self.position_resize, **options)
 
     def drop_text(self) -> None:
         """Frees the text tower (ViT-B/16: 63 of 150 million weights), for when all prompts are embedded."""

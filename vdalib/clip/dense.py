@@ -38,6 +38,23 @@ class DenseFeatures:
     dense: Tensor | None = None
 
 
+@dataclass
+class OriginalPath:
+    """A pass through the tower as it is, and what its calibrated path starts from.
+
+    tokens: (B, 1+N, C) after the last block. start: (B, N, C), patches as they enter the first calibrated block.
+    calibrated: each calibrated block with its q, k, v (B, heads, 1+N, C / heads). The rest as in DenseFeatures.
+    """
+
+    layers: tuple[Tensor, ...]
+    attention: Tensor | None
+    grid: tuple[int, int]
+    entering: Tensor
+    tokens: Tensor
+    start: Tensor
+    calibrated: list[tuple[nn.Module, Tensor, Tensor, Tensor]]
+
+
 def dense_forward(
     visual: nn.Module,
     images: Tensor,
@@ -67,6 +84,20 @@ def dense_forward(
     Raises ValueError for a tower, size or option that it cannot serve.
     Source: [P] CLIP Surgery, ExCEL, MaskCLIP.
     """
+    path = original_path(visual, images, calibration, calibrated_blocks, affinity_blocks, position_resize)
+    wanted = calibration == "learnable" and embed is not None
+    return calibrated_features(visual, path, calibration, share_heads, embed(path.layers, path.grid) if wanted else None)
+
+
+def original_path(
+    visual: nn.Module,
+    images: Tensor,
+    calibration: str = "static",
+    calibrated_blocks: int = 5,
+    affinity_blocks: int = 0,
+    position_resize: str = "bicubic",
+) -> OriginalPath:
+    """The first half of `dense_forward`, which the adapter's features are made of."""
     require_supported(visual)
     blocks = visual.transformer.resblocks
     require_options(len(blocks), calibration, calibrated_blocks, affinity_blocks, position_resize)
@@ -79,7 +110,7 @@ def dense_forward(
         entering = tokens
         q, k, v = _query_key_value(block, block.ln_1(tokens))
         if i == first_calibrated:
-            dense = tokens[:, 1:]
+            start = tokens[:, 1:]
         if i >= first_calibrated:
             calibrated.append((block, q, k, v))
         if i >= len(blocks) - affinity_blocks:
@@ -92,22 +123,40 @@ def dense_forward(
         tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
         layers.append(tokens[:, 1:])
 
-    if calibration == "none":
-        dense = tokens[:, 1:]
-    extra = None
-    if calibration == "learnable" and embed is not None:
-        extra = adapter_attention(_checked_embedding(embed(tuple(layers), grid), images.shape[0], grid))
-    for block, q, k, v in calibrated:
-        mixed = v[:, :, 1:] if calibration == "value" else _calibrated_values(q, k, v, extra, share_heads)
-        dense = dense + _project_heads(block, mixed)
-
-    return DenseFeatures(
-        patches=_to_joint_space(visual, dense).transpose(1, 2).unflatten(2, grid),
-        cls=_to_joint_space(visual, tokens[:, 0]),
+    return OriginalPath(
         layers=tuple(layers),
         attention=torch.stack(attention) if attention else None,
         grid=grid,
         entering=entering,
+        tokens=tokens,
+        start=tokens[:, 1:] if calibration == "none" else start,
+        calibrated=calibrated,
+    )
+
+
+def calibrated_features(
+    visual: nn.Module,
+    path: OriginalPath,
+    calibration: str = "static",
+    share_heads: bool = False,
+    embedding: Tensor | None = None,
+) -> DenseFeatures:
+    """The second half of `dense_forward`, of its path; embedding: (B, E, h, w), what `embed` would give."""
+    extra, dense = None, path.start
+    if calibration == "learnable" and embedding is not None:
+        embedding = embedding.to(path.calibrated[0][1].dtype)  # accelerate makes single precision of what autocast halved
+        extra = adapter_attention(_checked_embedding(embedding, len(dense), path.grid))
+    for block, q, k, v in path.calibrated:
+        mixed = v[:, :, 1:] if calibration == "value" else _calibrated_values(q, k, v, extra, share_heads)
+        dense = dense + _project_heads(block, mixed)
+
+    return DenseFeatures(
+        patches=_to_joint_space(visual, dense).transpose(1, 2).unflatten(2, path.grid),
+        cls=_to_joint_space(visual, path.tokens[:, 0]),
+        layers=path.layers,
+        attention=path.attention,
+        grid=path.grid,
+        entering=path.entering,
         dense=dense,
     )
 

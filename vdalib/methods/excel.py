@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from vdalib.clip import DenseFeatures, FrozenCLIP
-from vdalib.clip.dense import Embed
 from vdalib.clip.enrichment import AttributeBank
 from vdalib.config.methods import ExCELOptions
 from vdalib.methods.frozen_clip import ClipEvidence, FrozenClipMethod
-from vdalib.segmentation.segmenter import ClipSegmenter, Segmenter
+from vdalib.segmentation.segmenter import ClipSegmenter, Segmenter, SegmenterOutput
 from vdalib.training.devices import autocast
 from vdalib.training.step import Step
 
@@ -65,17 +64,16 @@ class ExCEL(FrozenClipMethod):
         late = 1.0 if schedule.prediction_joins is None else schedule.prediction_joins
         return joins, max(joins, schedule.first_step(late)), schedule.total_steps
 
-    def features(self, images: Tensor, step: Step) -> DenseFeatures:
+    def look(self, images: Tensor, step: Step, model) -> tuple[DenseFeatures, SegmenterOutput]:
         if not self.config.options.dense_layer:
-            return super().features(images, step)
-        features = self._encode(images)
-        layers = (*features.layers, features.dense)
+            return super().look(images, step, model)
+        path = self.original_path(images)
+        features = self.calibrated(path)
+        layers = (*path.layers, features.dense)
+        output = self.output(model, layers, path.grid, step)
         if self.adapter_joined(step):
-            features = self._encode(images, lambda _, grid: self.frozen_embedding(layers, grid))
-        return replace(features, layers=layers)
-
-    def _encode(self, images: Tensor, embed: Embed | None = None) -> DenseFeatures:
-        return self.clip.encode_image(images, attention=self.config.refine.random_walk, embed=embed)
+            features = self.calibrated(path, output.whole)
+        return replace(features, layers=layers), output
 
     def affinity_labels(self, seen: ClipEvidence, logits: Tensor) -> Tensor:
         static = self.config.options.affinity_target == "static" and self.adapter_joined(seen.step)
@@ -88,7 +86,7 @@ class ExCEL(FrozenClipMethod):
         """The same images as the first stage sees them."""
         step = replace(seen.step, number=0, stage=0)
         with autocast(self.device, self.config.precision):
-            features = self.features(seen.images, step)
+            features = self.calibrated(self.original_path(seen.images))
         return ClipEvidence(self, seen.images, seen.labels, features, seen.output, step, seen.valid)
 
     def terms(self, seen: ClipEvidence, step: Step) -> dict[str, Tensor]:

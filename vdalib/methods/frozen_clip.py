@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.profiler import record_function
 
-from vdalib.clip import DenseFeatures, FrozenCLIP
+from vdalib.clip import DenseFeatures, FrozenCLIP, OriginalPath
 from vdalib.config import Config
 from vdalib.methods.base import Evidence, Method
 from vdalib.segmentation import cam
@@ -97,7 +97,7 @@ class ClipEvidence(Evidence):
 class FrozenClipMethod(Method):
     """A segmenter on a frozen CLIP, taught by the pseudo labels of its queries; by itself the queries are the text prototypes.
 
-    What a method of one's own may say otherwise: `read_texts`, `features`, `queries`, or `activation`, `seeds` and `refined`,
+    What a method of one's own may say otherwise: `read_texts`, `look`, `queries`, or `activation`, `seeds` and `refined`,
     `affinity` and `affinity_labels`, or `terms` (the losses), `after_step`.
 
     clip, labeller: the frozen CLIP; text prototypes, and from queries to pseudo labels.
@@ -132,10 +132,14 @@ class FrozenClipMethod(Method):
     def read_texts(self) -> None:
         """What else wants the text tower, before it is freed."""
 
-    def features(self, images: Tensor, step: Step) -> DenseFeatures:
-        """What CLIP sees in images, as it is calibrated at this step."""
-        embed = self.frozen_embedding if self.adapter_joined(step) else None
-        return self.clip.encode_image(images, attention=self.config.refine.random_walk, embed=embed)
+    def look(self, images: Tensor, step: Step, model) -> tuple[DenseFeatures, SegmenterOutput]:
+        """What CLIP sees in images, as it is calibrated at this step, and what the model, wrapped or not, makes of its layers.
+
+        The adapter runs once: what trains, with dropout, calibrates without.
+        """
+        path = self.original_path(images)
+        output = self.output(model, path.layers, path.grid, step)
+        return self.calibrated(path, output.whole if self.adapter_joined(step) else None), output
 
     def queries(self, seen: ClipEvidence) -> Tensor:
         """(B, K, D), of any length."""
@@ -154,9 +158,9 @@ class FrozenClipMethod(Method):
         embedding = seen.embedding if self.adapter_joined(seen.step) else None
         return self.labeller.refined(seen.features, seeds, seen.labels, embedding)
 
-    def output(self, model, features: DenseFeatures, step: Step) -> SegmenterOutput:
+    def output(self, model, layers: Sequence[Tensor], grid: tuple[int, int], step: Step) -> SegmenterOutput:
         """What the model, wrapped or not, makes of CLIP's layers."""
-        return model(features.layers, features.grid)
+        return model(layers, grid)
 
     def affinity(self, embedding: Tensor) -> Tensor:
         """How alike patches are to the adapter, (B, E, h, w) -> (B, N, N) in 0..1."""
@@ -214,16 +218,13 @@ class FrozenClipMethod(Method):
 
     def _look(self, images: Tensor, labels: Tensor, step: Step, model, valid: Tensor | None = None) -> ClipEvidence:
         with autocast(self.device, self.config.precision):
-            with record_function("clip"):
-                features = self.features(images, step)
-            output = self.output(model, features, step)
+            features, output = self.look(images, step, model)
         return ClipEvidence(self, images, labels, features, output, step, valid)
 
-    def frozen_embedding(self, layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        """The adapter's features (B, E, h, w) without gradient and dropout, for learnable calibration."""
-        was_training = self.segmenter.training
-        self.segmenter.eval()
-        with torch.no_grad():
-            embedding = self.segmenter.adapter(layers, grid)
-        self.segmenter.train(was_training)
-        return embedding
+    def original_path(self, images: Tensor) -> OriginalPath:
+        with record_function("clip"):
+            return self.clip.original_path(images, attention=self.config.refine.random_walk)
+
+    def calibrated(self, path: OriginalPath, embedding: Tensor | None = None) -> DenseFeatures:
+        with record_function("clip"):
+            return self.clip.calibrated(path, embedding)

@@ -20,6 +20,7 @@ class ProjectedOutput(NamedTuple):
 
     logits: Tensor
     embedding: Tensor
+    whole: Tensor
     projected: Tensor | None
 
 
@@ -85,8 +86,8 @@ class VisualQueryMethod(FrozenClipMethod):
             queries[image, classes] = self.fused(seen.found.prototypes[image, classes], classes)
         return queries
 
-    def output(self, model, features, step: Step) -> ProjectedOutput:
-        return model(features.layers, features.grid, self._enhances(step.stage))
+    def output(self, model, layers, grid, step: Step) -> ProjectedOutput:
+        return model(layers, grid, self._enhances(step.stage))
 
     def terms(self, seen: ClipEvidence, step: Step) -> dict[str, Tensor]:
         terms = super().terms(seen, step)

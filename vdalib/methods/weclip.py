@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from vdalib.clip import DenseFeatures, FrozenCLIP
+from vdalib.clip import FrozenCLIP
 from vdalib.config.methods import WeCLIPOptions
 from vdalib.methods.frozen_clip import ClipEvidence, FrozenClipMethod
 from vdalib.segmentation import cam
 from vdalib.segmentation.segmenter import ClipSegmenter, Segmenter, SegmenterOutput, patch_affinity
-from vdalib.training.devices import autocast
 from vdalib.training.step import Step
 
 
@@ -47,11 +46,8 @@ class WeCLIP(FrozenClipMethod):
         schedule = self.config.schedule
         return schedule.first_step(schedule.adapter_joins), schedule.total_steps
 
-    def output(self, model, features: DenseFeatures, step: Step) -> SegmenterOutput:
-        return model(features.layers[:-1], features.grid)
-
-    def frozen_embedding(self, layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        return super().frozen_embedding(layers[: self.segmenter.num_layers], grid)
+    def output(self, model, layers: Sequence[Tensor], grid: tuple[int, int], step: Step) -> SegmenterOutput:
+        return model(layers[:-1], grid)
 
     def affinity(self, embedding: Tensor) -> Tensor:
         return patch_affinity(embedding, raw=True)
@@ -74,10 +70,8 @@ class WeCLIP(FrozenClipMethod):
         if not settings.random_walk:
             return seeds
         if self.adapter_joined(seen.step) and settings.adapter_affinity:
-            with autocast(self.device, self.config.precision):
-                embedding = self.frozen_embedding(seen.features.layers, seen.features.grid)
             maps = seen.features.attention[-options.gated_blocks :]
-            walk = cam.affinity_matrix(maps, self.affinity(embedding), options.absolute)
+            walk = cam.affinity_matrix(maps, self.affinity(seen.output.whole.detach()), options.absolute)
         else:
             walk = cam.affinity_matrix(seen.features.attention[-options.plain_blocks :])
         return cam.refine_cam(seeds, walk, seen.labels, settings.affinity_threshold)

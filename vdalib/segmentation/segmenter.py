@@ -14,10 +14,11 @@ from vdalib.clip import FrozenCLIP
 
 
 class SegmenterOutput(NamedTuple):
-    """logits: (B, K+1, h, w), channel 0 is background. embedding: (B, E, h, w), the adapter's."""
+    """logits: (B, K+1, h, w), channel 0 is background. embedding, whole: (B, E, h, w), the adapter's with and without dropout."""
 
     logits: Tensor
     embedding: Tensor
+    whole: Tensor
 
 
 class SharedDropout2d(nn.Dropout2d):
@@ -55,7 +56,11 @@ class Adapter(nn.Module):
         self.dropout = SharedDropout2d(dropout)
 
     def forward(self, layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        """L tensors (B, N, C), patch tokens after each block, with N = h * w -> (B, E, h, w).
+        """`gathered` with dropout, in training."""
+        return self.dropout(self.gathered(layers, grid))
+
+    def gathered(self, layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+        """L tensors (B, N, C), patch tokens after each block, with N = h * w -> (B, E, h, w), before dropout.
 
         Raises ValueError for another number of layers, or tokens that do not fill the grid.
         """
@@ -64,7 +69,7 @@ class Adapter(nn.Module):
         if layers[0].shape[1] != grid[0] * grid[1]:
             raise ValueError(f"layers: {layers[0].shape[1]} patch tokens do not fill the grid {grid[0]} x {grid[1]}")
         tokens = torch.cat([project(layer) for project, layer in zip(self.projections, layers)], dim=2)  # (B, N, L * E)
-        return self.dropout(self.compress(tokens.transpose(1, 2).unflatten(2, grid)))
+        return self.compress(tokens.transpose(1, 2).unflatten(2, grid))
 
 
 def quick_gelu(features: Tensor) -> Tensor:
@@ -126,9 +131,10 @@ class Segmenter(nn.Module):
     def forward(self, layers: Sequence[Tensor], grid: tuple[int, int]) -> SegmenterOutput:
         """`DenseFeatures.layers` and `.grid` -> logits and embedding."""
         with record_function("adapter"):
-            embedding = self.adapter(layers, grid)
+            whole = self.adapter.gathered(layers, grid)
+            embedding = self.adapter.dropout(whole)
         with record_function("decoder"):
-            return SegmenterOutput(self.decoder(embedding), embedding)
+            return SegmenterOutput(self.decoder(embedding), embedding, whole)
 
 
 class ClipSegmenter(nn.Module):

@@ -1,0 +1,147 @@
+"""Methods side by side: what was measured here, from the JSON of `benchmarks/`, beside what was published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from vdalib.config.methods import BUILT_IN
+from vdalib.explore.plots import SERIES_COLOURS, panels
+from vdalib.explore.tables import markdown_table, mean_and_error
+
+MEASURES = {"seed_miou": "seeds", "miou": "val", "miou_ms_crf": "val, multi-scale + CRF"}
+REFERENCE = "vda"
+NAMES = {
+    "vda": "VDA",
+    "excel": "ExCEL",
+    "weclip": "WeCLIP",
+    "toco": "ToCo",
+    "seco": "SeCo",
+    "text": "text only",
+    "class_mean": "class mean, no INN",
+}
+PRECISIONS = {"no": "fp32"}  # the rest are called as they are
+
+
+class Training(NamedTuple):
+    """minutes: of a whole training. memory: its peak, GB. miou: percent, of val with multi-scale and CRF."""
+
+    minutes: float
+    memory: float
+    miou: float
+
+
+PUBLISHED = {  # VOC 2012, one RTX 3090: [A] Table 1
+    "toco": Training(506, 17.9, 71.1),
+    "seco": Training(407, 17.6, 74.0),
+    "weclip": Training(270, 6.2, 76.4),
+    "excel": Training(90, 3.2, 78.4),
+    "vda": Training(117, 4.5, 79.9),
+}
+
+
+def entries_of(path: str | Path) -> list[dict[str, Any]]:
+    """The entries of a benchmark's file that are of its last one's version, since code of two is not compared; none without."""
+    path = Path(path)
+    entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return [entry for entry in entries if entry["version"] == entries[-1]["version"]]
+
+
+def measured(runs: Sequence[Mapping[str, Any]]) -> dict[str, Training]:
+    """Means over the seeds of each method in `benchmarks/methods.json`."""
+    costs = {name: [(*_cost(run), run["miou_ms_crf"]) for run in own.values()] for name, own in _by_method(runs).items()}
+    return {name: Training(*np.mean(values, axis=0).tolist()) for name, values in costs.items()}
+
+
+def trainings(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Table 1: whole trainings, measured on PartWorld (mean over seeds and its standard error) and published for VOC 2012."""
+    by_method, rows = _by_method(runs), []
+    for name in BUILT_IN:
+        own = [*by_method.get(name, {}).values()]
+        here = list(zip(*((*_cost(run), run["miou_ms_crf"]) for run in own))) or ((),) * 3
+        there = PUBLISHED.get(name, ("",) * 3)
+        pairs = [(f"{mean_and_error(values)} measured" if own else "not measured yet", told) for values, told in zip(here, there)]
+        rows.append([NAMES[name], *(cell for here, told in pairs for cell in (here, f"{told} published" if told else "none"))])
+    columns = [f"{what}, {where}" for what in ("minutes", "GB", "mIoU, %") for where in ("PartWorld", "VOC")]
+    return markdown_table(["", *columns], rows)
+
+
+def compared(runs: Sequence[Mapping[str, Any]], reference: str = REFERENCE) -> str:
+    """Two tables of what was measured, mIoU and cost: means over seeds +- standard errors, differences and ratios to the
+    reference method, both paired by seed."""
+    by_method, quality, costs = _by_method(runs), [], []
+    for name, own in by_method.items():
+        pairs = [(run, by_method.get(reference, {})[seed]) for seed, run in own.items() if seed in by_method.get(reference, {})]
+        gains = [[run[measure] - other[measure] for run, other in pairs] for measure in MEASURES]
+        ratios = [[run[cost] / other[cost] for run, other in pairs] for cost in ("seconds", "peak_gib")]
+        told, paired = f"{NAMES[name]} ({len(own)})", pairs and name != reference
+        means = [mean_and_error([run[measure] for run in own.values()]) for measure in MEASURES]
+        quality.append([told, *means, *(mean_and_error(values) if paired else "" for values in gains)])
+        seconds, memory = ([run[cost] for run in own.values()] for cost in ("seconds", "peak_gib"))
+        costs.append(
+            [told, mean_and_error(seconds), f"{np.mean(memory):.2f}", *(f"{np.mean(v):.2f}" if pairs else "" for v in ratios)]
+        )
+    other = NAMES[reference]
+    tables = (
+        (["mIoU, % (seeds)", *MEASURES.values(), *(f"{name}: less {other}'s" for name in MEASURES.values())], quality),
+        (["cost (seeds)", "seconds", "peak GiB", f"time to {other}'s", f"memory to {other}'s"], costs),
+    )
+    return "\n\n".join(markdown_table(*table) for table in tables)
+
+
+def steps(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The full-size steps of `benchmarks/step.json`, a row a method and precision; ratios are to VDA's of the same precision."""
+    references = {entry["precision"]: entry for entry in entries if entry["method"] == REFERENCE}
+    rows = []
+    for entry in entries:
+        other, told = references.get(entry["precision"]), PUBLISHED.get(entry["method"])
+        seconds = 3600 * entry["hours"] / entry["steps"]
+        name = f"{NAMES[entry['method']]}, {PRECISIONS.get(entry['precision'], entry['precision'])}"
+        cost = [f"{seconds:.2f}", f"{seconds / entry['plain_seconds']:.2f}", f"{entry['hours']:.1f}", f"{entry['peak_gib']:.2f}"]
+        here = [f"{entry[key] / other[key]:.2f}" if other else "" for key in ("hours", "peak_gib")]
+        there = [f"{mine / theirs:.2f} published" if told else "" for mine, theirs in zip(told or (), PUBLISHED[REFERENCE])][:2]
+        cells = [f"{cell} measured" if cell else "" for cell in (*cost, *here)]
+        rows.append([name, f"{entry['batch_size']} x {entry['crop']} px", *cells, *(there or ["", ""])])
+    columns = ["seconds a step", "plain forwards", "hours", "GiB", "time to VDA's", "memory to VDA's"]
+    return markdown_table(["", "batch", *columns, "time to VDA's", "memory to VDA's"], rows)
+
+
+def time_and_quality(worlds: Mapping[str, Mapping[str, Training]]) -> tuple[Figure, np.ndarray]:
+    """mIoU against the minutes of a training, a panel a world; the area of a disc is the memory, on one scale in each panel.
+
+    worlds: title -> {method: Training}; a world without any says that nothing was measured yet.
+    """
+    figure, axes = panels(1, len(worlds), (4.6 * len(worlds), 3.4))
+    colours = dict(zip(NAMES, SERIES_COLOURS, strict=True))
+    for axis, (title, found) in zip(axes.flat, worlds.items()):
+        largest = max((one.memory for one in found.values()), default=1)
+        for name, one in found.items():
+            axis.scatter(one.minutes, one.miou, s=900 * one.memory / largest, color=colours[name], alpha=0.55, edgecolors="black")
+            axis.annotate(
+                NAMES[name], (one.minutes, one.miou), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=8
+            )
+        axis.set(title=title, xlabel="minutes of a training", ylabel="mIoU, %")
+        axis.margins(0.25)
+        if found:
+            disc = Line2D([], [], marker="o", linestyle="", color="lightgrey", markeredgecolor="black", markersize=10)
+            axis.legend([disc], [f"area: memory, at most {largest:.3g} GB"], fontsize=7, loc="lower right")
+        else:
+            axis.text(0.5, 0.5, "not measured yet", transform=axis.transAxes, ha="center")
+    return figure, axes
+
+
+def _cost(run: Mapping[str, Any]) -> tuple[float, float]:
+    """Minutes and GB."""
+    return run["seconds"] / 60, run["peak_gib"] * 2**30 / 1e9
+
+
+def _by_method(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """Method -> seed -> run, of the methods that are there, in the order of the registry."""
+    found = {name: {run["seed"]: run for run in runs if run["method"] == name} for name in BUILT_IN}
+    return {name: own for name, own in found.items() if own}
