@@ -68,12 +68,25 @@ def kills(entries: Sequence[dict]) -> str:
     return f"{told}\n{markdown_table(['job', 'lives', *KILLS], [[job, lives[job], *counts[job]] for job in jobs])}"
 
 
+def headroom(found: dict) -> str:
+    """Seed mIoU of queries by variant, and what the CLIP names rightly."""
+    table = [[name, *(f"{miou:.1f}" for miou in mious.values())] for name, mious in found["variants"].items()]
+    columns = ["seed mIoU, %", "text", "class mean", f"nearest of {found['M']} k-means", "own prototype"]
+    return (
+        f"*Version {found['version']}, {found['val']} held-out images, means of {found['train']} training images, one seed; "
+        f"made by `python benchmarks/headroom.py`.*\n\n{markdown_table(columns, table)}\n\n"
+        f"Zero shot names {found['zero_shot']:.1f} % of the prototypes under text CAMs rightly ({found['zero_shot_sure']:.1f} % with a "
+        f"probability above 0.5) and {found['kinds']:.1f} % of the kinds; the part NMI is {found['part_nmi_kmeans']:.3f}."
+    )
+
+
 def tables() -> dict[str, str]:
     ablation, attributes = (present_entries(HERE / f"{name}.json") for name in ("ablation", "attributes"))
     methods = entries_of(HERE / "methods.json")
     ablation = [entry for entry in ablation if entry["preset"] == PRESET]
     rows = by_row(ablation)
     return {
+        "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
         "methods": quality(methods, "methods", "method", base="vda"),
         "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS, base=PAPERS_ROWS[0]),
