@@ -75,8 +75,8 @@ def headroom(found: dict) -> str:
     return (
         f"*Version {found['version']}, {found['val']} held-out images, means of {found['train']} training images, one seed; "
         f"made by `python benchmarks/headroom.py`.*\n\n{markdown_table(columns, table)}\n\n"
-        f"Zero shot names {found['zero_shot']:.1f} % of the prototypes under text CAMs rightly ({found['zero_shot_sure']:.1f} % with "
-        f"a probability above 0.5) and {found['kinds']:.1f} % of the kinds; the part NMI is {found['part_nmi_kmeans']:.3f}."
+        f"Zero shot names {found['zero_shot']:.1f} % of the prototypes under text CAMs rightly ({found['zero_shot_sure']:.1f} % "
+        f"with a probability above 0.5) and {found['kinds']:.1f} % of the kinds; the part NMI is {found['part_nmi_kmeans']:.3f}."
     )
 
 
