@@ -1,5 +1,7 @@
 """The numbers behind the attribute browser: queries, maps, a patch, and which images are shown first."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,14 @@ def test_fused_query_of_all_components_is_the_one_training_takes(browser, asked)
 
 def test_query_of_one_component_is_that_attribute(browser, asked):
     index, k = asked
+    attribute = browser.run.assembler.attributes()[k, 2]
+    torch.testing.assert_close(browser.query(index, k, [2], DESCRIPTION), F.normalize(attribute, dim=0))
+
+
+def test_a_component_whose_response_underflows_can_be_looked_at(browser, asked, monkeypatch):
+    index, k = asked
+    silent = replace(browser.responses(index, k), weights=np.array([0.0, 1.0, 0.0], np.float32))
+    monkeypatch.setattr(browser, "responses", lambda *_: silent)
     attribute = browser.run.assembler.attributes()[k, 2]
     torch.testing.assert_close(browser.query(index, k, [2], DESCRIPTION), F.normalize(attribute, dim=0))
 

@@ -31,7 +31,12 @@ def test_a_flipbook_has_every_frame_in_it_as_jpeg(html):
     pictures = [Image.open(io.BytesIO(base64.b64decode(frame.replace("\\\n", "")))).convert("L") for frame in frames]
     assert [picture.size for picture in pictures] == [(40, 40)] * 4
     assert [round(picture.getpixel((20, 20)) / 85) for picture in pictures] == [0, 1, 2, 3]
-    assert not plt.get_fignums()
+
+
+def test_a_flipbook_closes_its_figure():
+    before = plt.get_fignums()
+    flipbook(plt.figure(figsize=(1, 1)), lambda i: None, 2, dpi=10)
+    assert plt.get_fignums() == before
 
 
 def test_a_flipbook_asks_no_other_host_and_its_buttons_have_signs(html):

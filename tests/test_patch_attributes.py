@@ -15,7 +15,13 @@ from vdalib.evaluation.run import Run
 from vdalib.methods.vda import VisualMixture
 
 pytestmark = pytest.mark.usefixtures("random_clip")
-PATCHES = {"mixture.patch_attributes": 3, "mixture.attributes": 3, "schedule.checkpoint_every": 4, "schedule.keep": 9}
+PATCHES = {
+    "mixture.patch_attributes": 3,
+    "mixture.attributes": 3,
+    "mixture.replay": 0,  # its draws come from the generator that patches are drawn by
+    "schedule.checkpoint_every": 4,
+    "schedule.keep": 9,
+}
 
 
 @pytest.fixture(scope="module")

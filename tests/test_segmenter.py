@@ -27,7 +27,7 @@ def layers(batch=2, seed=0, dtype=torch.float32):
 
 
 def test_shapes_and_width(segmenter):
-    logits, embedding = segmenter(layers(), GRID)
+    logits, embedding, _ = segmenter(layers(), GRID)
     assert logits.shape == (2, 7, *GRID) and embedding.shape == (2, WIDTH, *GRID)
     assert segmenter.width == WIDTH
 
@@ -105,7 +105,7 @@ def test_dropout_leaves_out_whole_channels_in_training_only(segmenter):
 
 
 def test_every_parameter_gets_a_gradient(segmenter):
-    logits, _ = segmenter(layers(), GRID)
+    logits = segmenter(layers(), GRID).logits
     F.cross_entropy(logits, torch.zeros(2, *GRID, dtype=torch.long)).backward()
     assert all(parameter.grad is not None for parameter in segmenter.parameters())
 

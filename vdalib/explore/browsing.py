@@ -201,7 +201,8 @@ class Browser:
             return words
         weights = torch.zeros_like(words[: len(responses.weights)])
         chosen = list(components) or responses.order
-        weights[chosen] = torch.from_numpy(responses.weights).to(weights)[chosen]
+        alone = torch.from_numpy(responses.weights).to(weights)[chosen].clamp_min(torch.finfo(weights.dtype).tiny)
+        weights[chosen] = alone / alone.max()  # a component without a response can be looked at, too
         description = F.normalize(weights @ self._attributes[k], dim=0)
         return torch.lerp(words, description, self._alpha(responses, kind, alpha))
 
