@@ -10,7 +10,7 @@ author = "The VDA workbook authors"
 copyright = "2026, The VDA workbook authors"  # noqa: A001
 version = release = vdalib.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx-mathjax-offline", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 root_doc = "docs/index"
 include_patterns = ["docs/*.md", "docs/api/*.md", "notebooks/*.ipynb", "RESULTS.md", "data/partworld/MODEL_CARD.md"]
 exclude_patterns = [".*", "build", "runs"]
