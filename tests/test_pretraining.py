@@ -14,12 +14,12 @@ from vdalib.clip.loading import SMALL_CLIP, load_small_clip
 from vdalib.data.partworld import KINDS_OF, PartWorld
 from vdalib.data.partworld.dice import Dice
 from vdalib.pretraining.model_card import measure, write_card
+from vdalib.pretraining.teacher import Teacher
 from vdalib.pretraining.training import (
     UNSAID,
     WORDS,
     PretrainConfig,
     Statements,
-    Teacher,
     balanced_bce,
     lessons,
     pretrain,
