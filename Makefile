@@ -20,7 +20,7 @@ $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: %s is Python %d.%d, the workbook needs 3.10 or newer: make run PYTHON=python3.12" % (sys.executable, sys.version_info[0], sys.version_info[1]) if sys.version_info < (3, 10) else 0)'
 	@echo "installing torch, JupyterLab and the rest into $(VENV): several GB on Linux, some minutes"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@$(BIN)/python -m pip install --quiet --no-compile --editable ".[test]"
 	@touch $@
 
 run: $(VENV)/installed
@@ -40,7 +40,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check
 
 $(VENV)/book: $(VENV)/installed
-	@$(BIN)/python -m pip install --quiet --editable ".[book]"
+	@$(BIN)/python -m pip install --quiet --no-compile --editable ".[book]"
 	@touch $@
 
 book: $(VENV)/book

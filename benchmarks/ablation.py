@@ -50,6 +50,11 @@ ROWS: dict[str, dict] = {
     "ActNorm alone": {"flow.coupling": "none"},
     "without L_dis": {"mixture.discriminative_weight": 0.0},
     "attributes start at k-means": {"mixture.start": "kmeans"},
+    "alpha 0.6, attributes start at k-means": {
+        "assembly.density": "static",
+        "assembly.static_density": 0.6,
+        "mixture.start": "kmeans",
+    },
     "no replay": {"mixture.replay": 0},
     "7 replayed updates after each": {"mixture.replay": 7},
     "15 replayed updates after each": {"mixture.replay": 15},

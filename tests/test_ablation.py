@@ -22,6 +22,7 @@ TWO_THINGS = {  # each is one thing away from another row
     "text template only, cut 0.6": "text template only",
     "alpha 0.6": None,  # a fixed weight, and which
     "alpha 1": None,
+    "alpha 0.6, attributes start at k-means": "alpha 0.6",
     "class mean, no INN": None,  # the method, which has options of its own
     "k-means of 8 a class, no INN": None,
 }
