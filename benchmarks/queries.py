@@ -1,0 +1,128 @@
+"""Which step of the assembly wins or loses: seeds of a trained run by queries that differ in one thing each.
+
+    python benchmarks/queries.py [--preset partworld] [--seeds 5] [--jobs 2]
+
+Runs are those of some of the ablation's rows. Of one run, CLIP features, predicted masks and reliable prototypes are the same for
+every query.
+Finished runs are kept in `benchmarks/queries.json` with the version of the code, and not repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from ablation import ROWS as ABLATION
+from ablation import main
+from torch import Tensor
+
+from vdalib.evaluation import SeedCurve
+from vdalib.evaluation.ablation import by_row
+from vdalib.evaluation.measuring import collect_prototypes
+from vdalib.evaluation.run import Run, whole_images
+from vdalib.explore.tables import markdown_table, mean_and_error
+
+RESULTS = Path(__file__).with_suffix(".json")
+ROWS = {name: ABLATION[name] for name in ("all", "attributes start at k-means", "63 replayed updates after each")}
+WEIGHT = 0.6  # of every description but the two that say otherwise
+Describe = Callable[[Tensor, Tensor], Tensor]  # prototypes (n, D) of classes (n,) -> visual descriptions (n, D)
+
+
+def centres(vectors: Tensor, classes: Tensor, count: int) -> dict[int, Tensor]:
+    """k-means centres (at most count, D) of the vectors (n, D) of each class."""
+    from sklearn.cluster import KMeans
+
+    found = {}
+    for k in classes.unique().tolist():
+        own = vectors[classes == k]
+        model = KMeans(min(count, len(own)), n_init=4, random_state=0).fit(own.numpy())
+        found[k] = torch.from_numpy(model.cluster_centers_).to(own)
+    return found
+
+
+def nearest(centres: Mapping[int, Tensor]) -> Describe:
+    """The centre of its class that is nearest to each vector; the vector itself where its class has none."""
+
+    def describe(vectors: Tensor, classes: Tensor) -> Tensor:
+        rows = [(vector, centres.get(k, vector[None])) for vector, k in zip(vectors, classes.tolist())]
+        return torch.stack([own[torch.cdist(vector[None], own)[0].argmin()] for vector, own in rows]) if rows else vectors
+
+    return describe
+
+
+def descriptions(run: Run, vectors: Tensor, classes: Tensor) -> dict[str, Describe]:
+    """Ways to describe a prototype, by name; vectors (n, D) of classes (n,) are the run's reliable prototypes."""
+    assembler, attributes = run.method.assembler, run.config.mixture.attributes
+    in_latent = nearest(centres(assembler.latent(vectors), classes, attributes))
+    text = run.labeller.class_text.cpu()
+    return {
+        "class centre of the mixture": lambda p, k: assembler.anchors()[k],
+        "class mean": nearest(centres(vectors, classes, 1)),
+        "attributes of the mixture, assembled": lambda p, k: assembler.query(p, k, text).description,
+        f"nearest of {attributes} k-means centres, in latent space": lambda p, k: assembler.flow.inverse(
+            in_latent(assembler.latent(p), k)
+        ),
+        f"nearest of {attributes} k-means centres": nearest(centres(vectors, classes, attributes)),
+        "the prototype itself": lambda p, k: p,
+    }
+
+
+@torch.no_grad()
+def measure(run_dir: str) -> dict:
+    """Of each query its seed mIoU on the training images at its best threshold, in percent (`seeds`), and the mean cosine of its
+    description to the prototype that it describes (`closeness`).
+    """
+    run = Run.load(run_dir)
+    train = run.dataset("train")
+    found = collect_prototypes(run, train, range(len(train)))
+    vectors, classes = found.prototypes[found.reliable].float(), found.classes[found.reliable]
+    text = F.normalize(run.labeller.class_text.float(), dim=-1)
+    ways = descriptions(run, vectors, classes)
+    curves = {name: SeedCurve() for name in ("text", "attributes of the mixture, weighed by alpha", *ways)}
+    for batch in whole_images(train, range(len(train)), masks=True):
+        seen = run.evidence(batch.images, batch.labels)
+        image, of_class = seen.found.reliable.nonzero(as_tuple=True)
+        prototypes = seen.found.prototypes[image, of_class].float()
+        fused = {
+            "text": text[of_class],
+            "attributes of the mixture, weighed by alpha": run.method.assembler.query(prototypes, of_class, text).query,
+        }
+        for name, describe in ways.items():
+            fused[name] = torch.lerp(text[of_class], F.normalize(describe(prototypes, of_class), dim=-1), WEIGHT)
+        for name, own in fused.items():
+            queries = seen.text_queries.clone()
+            queries[image, of_class] = own.to(queries.dtype)
+            curves[name].update(seen.seeds_of(queries), batch.labels, batch.masks)
+    seeds = {name: round(100 * curve.best()[1], 2) for name, curve in curves.items()}
+    closeness = {
+        name: round(F.cosine_similarity(describe(vectors, classes), vectors).mean().item(), 4) for name, describe in ways.items()
+    }
+    alpha = run.method.assembler.query(vectors, classes, text).alpha
+    return {
+        "seeds": seeds,
+        "closeness": closeness,
+        "alpha": round(alpha.mean().item(), 3),
+        "alpha_std": round(alpha.std().item(), 3),
+    }
+
+
+def markdown(runs: Sequence[dict]) -> str:
+    """A table for each row: means over seeds +- standard error, and the gain over the query in the line above, paired by seed."""
+    return "\n\n".join(f"{row}\n\n{_table(list(of_row.values()))}" for row, of_row in by_row(runs).items())
+
+
+def _table(runs: Sequence[dict]) -> str:
+    table, before = [], None
+    for name in runs[0]["seeds"]:
+        seeds = [run["seeds"][name] for run in runs]
+        close = [run["closeness"][name] for run in runs if name in run["closeness"]]
+        gain = mean_and_error([own - other for own, other in zip(seeds, before)]) if before else ""
+        table.append([name, mean_and_error(seeds), gain, mean_and_error(close, 3) if close else ""])
+        before = seeds
+    return markdown_table(["query by text and", "seeds", "less the line above", "cosine to the prototype"], table)
+
+
+if __name__ == "__main__":
+    main(__doc__, ROWS, RESULTS, measure, markdown)
