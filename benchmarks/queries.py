@@ -110,7 +110,7 @@ def measure(run_dir: str) -> dict:
 
 def markdown(runs: Sequence[dict]) -> str:
     """A table for each row: means over seeds +- standard error, and the gain over the query in the line above, paired by seed."""
-    return "\n\n".join(f"{row}\n\n{_table(list(of_row.values()))}" for row, of_row in by_row(runs).items())
+    return "\n\n".join(f"Runs of the row *{row}*:\n\n{_table(list(of_row.values()))}" for row, of_row in by_row(runs).items())
 
 
 def _table(runs: Sequence[dict]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attributes import markdown as with_parts
+from queries import markdown as with_queries
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
 from vdalib.explore.ablation import aims, differences, gained, per_class, reading
@@ -81,7 +82,7 @@ def headroom(found: dict) -> str:
 
 
 def tables() -> dict[str, str]:
-    ablation, attributes = (present_entries(HERE / f"{name}.json") for name in ("ablation", "attributes"))
+    ablation, attributes, queries = (present_entries(HERE / f"{name}.json") for name in ("ablation", "attributes", "queries"))
     methods = entries_of(HERE / "methods.json")
     ablation = [entry for entry in ablation if entry["preset"] == PRESET]
     rows = by_row(ablation)
@@ -94,6 +95,7 @@ def tables() -> dict[str, str]:
         "differences": differences(rows) or NOT_YET.format("ablation"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
         "classes": per_class(rows, ("text template only", "class mean, no INN")) or NOT_YET.format("ablation"),
+        "queries": f"{measured(queries, 'queries')}\n{with_queries(queries)}" if queries else NOT_YET.format("queries"),
         "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
         if attributes
         else NOT_YET.format("attributes"),
