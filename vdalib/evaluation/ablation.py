@@ -96,10 +96,12 @@ AIMS = (
         BASE,
         "class mean, no INN",
         _exceeds,
-        "the weight in the query (fixed at 0.6 for the mean), and how far the assembled vector is from the mean (notebook 03)",
+        "the weight in the query (fixed at 0.6 for the mean), and what each step of the assembly is worth (benchmarks/queries.py)",
         (
             ("alpha 0.6", "class mean, no INN"),
             ("k-means of 8 a class, no INN", "class mean, no INN"),
+            ("attributes start at k-means", BASE),
+            ("63 replayed updates after each", BASE),
             (BASE, "k-means of 8 a class, no INN"),
             (BASE, "ActNorm alone"),
         ),
@@ -127,7 +129,7 @@ AIMS = (
         BASE,
         "M = 3",
         _exceeds,
-        "how many components a class uses, and how far they lie apart (notebook 03)",
-        ((BASE, "M = 5"), (BASE, "M = 15")),
+        "whether more centres help where nothing has to be learned, how many components a class uses, how far apart (notebook 03)",
+        (("k-means of 8 a class, no INN", "class mean, no INN"), (BASE, "M = 5"), (BASE, "M = 15")),
     ),
 )
