@@ -96,7 +96,7 @@ AIMS = (
         BASE,
         "class mean, no INN",
         _exceeds,
-        "the weight in the query (fixed at 0.6 for the mean), and what each step of the assembly is worth (benchmarks/queries.py)",
+        "the weight in the query (fixed at 0.6 for the mean), and what each step of assembly is worth (benchmarks/queries.py)",
         (
             ("alpha 0.6", "class mean, no INN"),
             ("k-means of 8 a class, no INN", "class mean, no INN"),
@@ -129,7 +129,7 @@ AIMS = (
         BASE,
         "M = 3",
         _exceeds,
-        "whether more centres help where nothing has to be learned, how many components a class uses, how far apart (notebook 03)",
+        "whether more centres help where nothing has to be learned, how many components are used, how far apart (notebook 03)",
         (("k-means of 8 a class, no INN", "class mean, no INN"), (BASE, "M = 5"), (BASE, "M = 15")),
     ),
 )
