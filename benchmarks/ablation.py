@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from vdalib import __version__
 from vdalib.config import Config
-from vdalib.evaluation.ablation import by_row, present_entries
+from vdalib.evaluation.ablation import REPLAYED, by_row, present_entries
 from vdalib.explore.ablation import aims, differences, means, reading
 from vdalib.io import write_json
 
@@ -55,10 +55,7 @@ ROWS: dict[str, dict] = {
         "assembly.static_density": 0.6,
         "mixture.start": "kmeans",
     },
-    "no replay": {"mixture.replay": 0},
-    "7 replayed updates after each": {"mixture.replay": 7},
-    "15 replayed updates after each": {"mixture.replay": 15},
-    "63 replayed updates after each": {"mixture.replay": 63},
+    **{row: {"mixture.replay": count} for row, count in REPLAYED.items()},
     "filter at 0.95": {"assembly.reliable_threshold": 0.95},
     "background cut 0.5": {"refine.background_cut": 0.5},
     "L_inter and L_intra not divided by D": {"mixture.nll_scale": "per_vector"},

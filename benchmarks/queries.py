@@ -9,7 +9,7 @@ Finished runs are kept in `benchmarks/queries.json` with the version of the code
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -19,14 +19,14 @@ from ablation import main
 from torch import Tensor
 
 from vdalib.evaluation import SeedCurve
-from vdalib.evaluation.ablation import by_row
 from vdalib.evaluation.measuring import collect_prototypes
 from vdalib.evaluation.run import Run, whole_images
-from vdalib.explore.tables import markdown_table, mean_and_error
+from vdalib.explore.ablation import ladder
 
 RESULTS = Path(__file__).with_suffix(".json")
 ROWS = {name: ABLATION[name] for name in ("all", "attributes start at k-means", "63 replayed updates after each")}
 WEIGHT = 0.6  # of every description but the two that say otherwise
+ALONE, WEIGHED = "none, text alone", "attributes of the mixture, weighed by alpha"
 Describe = Callable[[Tensor, Tensor], Tensor]  # prototypes (n, D) of classes (n,) -> visual descriptions (n, D)
 
 
@@ -80,7 +80,7 @@ def measure(run_dir: str) -> dict:
     vectors, classes = found.prototypes[found.reliable].float(), found.classes[found.reliable]
     text = F.normalize(run.labeller.class_text.float(), dim=-1)
     ways = descriptions(run, vectors, classes)
-    curves = {name: SeedCurve() for name in ("text", "attributes of the mixture, weighed by alpha", *ways)}
+    curves = {name: SeedCurve() for name in (ALONE, WEIGHED, *ways)}
     for batch in whole_images(train, range(len(train)), masks=True):
         seen = run.evidence(batch.images, batch.labels)
         image, of_class = seen.found.reliable.nonzero(as_tuple=True)
@@ -108,21 +108,5 @@ def measure(run_dir: str) -> dict:
     }
 
 
-def markdown(runs: Sequence[dict]) -> str:
-    """A table for each row: means over seeds +- standard error, and the gain over the query in the line above, paired by seed."""
-    return "\n\n".join(f"Runs of the row *{row}*:\n\n{_table(list(of_row.values()))}" for row, of_row in by_row(runs).items())
-
-
-def _table(runs: Sequence[dict]) -> str:
-    table, before = [], None
-    for name in runs[0]["seeds"]:
-        seeds = [run["seeds"][name] for run in runs]
-        close = [run["closeness"][name] for run in runs if name in run["closeness"]]
-        gain = mean_and_error([own - other for own, other in zip(seeds, before)]) if before else ""
-        table.append([name, mean_and_error(seeds), gain, mean_and_error(close, 3) if close else ""])
-        before = seeds
-    return markdown_table(["query by text and", "seeds", "less the line above", "cosine to the prototype"], table)
-
-
 if __name__ == "__main__":
-    main(__doc__, ROWS, RESULTS, measure, markdown)
+    main(__doc__, ROWS, RESULTS, measure, ladder)

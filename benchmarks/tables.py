@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attributes import markdown as with_parts
-from queries import markdown as with_queries
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
-from vdalib.explore.ablation import aims, differences, gained, per_class, reading
+from vdalib.explore.ablation import aims, differences, gained, ladder, per_class, reading
 from vdalib.explore.side_by_side import compared, entries_of
 from vdalib.explore.tables import markdown_table, mean_and_error
 
@@ -95,7 +94,7 @@ def tables() -> dict[str, str]:
         "differences": differences(rows) or NOT_YET.format("ablation"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
         "classes": per_class(rows, ("text template only", "class mean, no INN")) or NOT_YET.format("ablation"),
-        "queries": f"{measured(queries, 'queries')}\n{with_queries(queries)}" if queries else NOT_YET.format("queries"),
+        "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}" if queries else NOT_YET.format("queries"),
         "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
         if attributes
         else NOT_YET.format("attributes"),

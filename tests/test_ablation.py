@@ -145,6 +145,16 @@ def test_too_few_runs_are_said_and_crash_nothing(rows):
         explained.forest(rows)
 
 
+def test_the_curve_of_updates_stands_at_its_rows_counts_and_has_two_standard_errors_to_each_side():
+    rows = runs(**{"all": [60, 61], "no replay": [58, 60], "63 replayed updates after each": [60.5, 60.5]})
+    _, axes = explained.updates(rows, replay=31)
+    line, _, (bars,) = axes[0].containers[0]
+    np.testing.assert_allclose(line.get_xydata(), [[1, -1.5], [32, 0], [64, 0]])
+    np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], [[-2.5, -0.5], [0, 0], [-1, 1]])
+    with pytest.raises(ValueError, match="expected some of no replay, 7 replayed"):
+        explained.updates(runs(all=[60, 61]), replay=31)
+
+
 def test_the_forest_has_two_standard_errors_to_each_side():
     _, axes = explained.forest(runs(all=[60, 61], x=[58, 60], y=[60.5, 60.5]))
     lines, dots = axes[0].collections

@@ -10,6 +10,7 @@ from small_runs import run
 
 from vdalib.evaluation.measuring import collect_prototypes
 from vdalib.evaluation.run import Run
+from vdalib.explore.ablation import ladder
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 
@@ -57,5 +58,5 @@ def test_a_report_has_every_query_and_the_prototype_is_its_own_best_description(
     assert report["closeness"]["class mean"] <= report["closeness"]["nearest of 2 k-means centres"] < 1
     assert all(0 <= value <= 100 for value in report["seeds"].values())
     entries = [{"row": "all", "seed": seed, **report} for seed in range(2)]
-    table = queries.markdown(entries)
+    table = ladder(entries)
     assert table.startswith("Runs of the row *all*:\n") and table.count("±") == 8 + 7 + 6

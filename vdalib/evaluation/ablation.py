@@ -15,6 +15,7 @@ from vdalib.evaluation.comparison import Difference, difference
 BASE = "all"
 SHOWN = {"seed_miou": "seeds", "miou": "val", "miou_ms_crf": "val, multi-scale + CRF"}  # measures, in percent
 HEADLINE = "miou_ms_crf"  # the paper's is this one
+REPLAYED = {"no replay": 0} | {f"{n} replayed updates after each": n for n in (7, 15, 63)}  # row -> `mixture.replay`
 Rows = dict[str, dict[int, Mapping[str, Any]]]  # row -> seed -> entry, rows in the order of the file
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from vdalib.evaluation.ablation import AIMS, BASE, HEADLINE, SHOWN, Aim, Rows, is_finding, paired
-from vdalib.evaluation.comparison import Difference
+from vdalib.evaluation.ablation import AIMS, BASE, HEADLINE, REPLAYED, SHOWN, Aim, Rows, by_row, is_finding, paired
+from vdalib.evaluation.comparison import Difference, difference
 from vdalib.explore.tables import markdown_table, mean_and_error
 
 NONE_YET = "Not measured with this code yet: `python benchmarks/ablation.py`."
@@ -122,6 +123,52 @@ def per_class(rows: Rows, others: Sequence[str]) -> str:
         table.append([name, f"{np.mean(ious):.1f} ± {error:.1f}", *map(gained, gains)])
     heads = [f"*{BASE}* less *{row}*" for row in others]
     return markdown_table(["IoU, %", f"*{BASE}* (± over images)", *heads], table) if table else ""
+
+
+def updates(rows: Rows, replay: int):
+    """(Figure, Axes (measures,)): rows of more or fewer INN updates less BASE, with two standard errors to each side.
+
+    replay: the updates that BASE replays after each on fresh prototypes.
+    Raises ValueError where no such row shares two seeds with it.
+    """
+    from vdalib.explore import plots
+
+    known = {row: count for row, count in REPLAYED.items() if row in comparable(rows)}
+    if not known:
+        raise ValueError(f"rows: expected some of {', '.join(REPLAYED)} that share two seeds with {BASE!r}")
+    figure, axes = plots.panels(1, len(SHOWN), (10.0, 2.6))
+    for axis, (key, label) in zip(axes[0], SHOWN.items()):
+        points = [(1 + replay, 0.0, 0.0)]
+        for row, count in known.items():
+            gain = paired(rows, row, BASE, _measure(key))
+            points.append((1 + count, gain.mean, 2 * gain.error))
+        made, gains, errors = zip(*sorted(points))
+        axis.errorbar(made, gains, errors, marker="o", capsize=3)
+        axis.axhline(0, color="0.6", linewidth=0.8)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(made, [str(count) for count in made])
+        axis.set(xlabel="INN updates a batch", title=label)
+    axes[0, 0].set_ylabel(f"points over {BASE}")
+    return figure, axes[0]
+
+
+def ladder(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Entries of benchmarks/queries.json as a table for each row of the ablation.
+
+    Means over seeds with their standard error, and what a query has more than that of the line above, paired by seed.
+    """
+    return "\n\n".join(f"Runs of the row *{row}*:\n\n{_rungs(list(own.values()))}" for row, own in by_row(runs).items())
+
+
+def _rungs(runs: Sequence[Mapping[str, Any]]) -> str:
+    table, before = [], {}
+    for name in runs[0]["seeds"]:
+        seeds = {run["seed"]: run["seeds"][name] for run in runs}
+        close = [run["closeness"][name] for run in runs if name in run["closeness"]]
+        gain = gained(difference(before, seeds)) if before else ""
+        table.append([name, mean_and_error([*seeds.values()]), gain, mean_and_error(close, 3) if close else ""])
+        before = seeds
+    return markdown_table(["description", "seeds", "less the line above", "cosine to the prototype"], table)
 
 
 def _sentence(rows: Rows, aim: Aim) -> str:
