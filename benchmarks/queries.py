@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from ablation import ROWS as ABLATION
 from ablation import main
@@ -38,16 +37,20 @@ def centres(vectors: Tensor, classes: Tensor, count: int) -> dict[int, Tensor]:
     for k in classes.unique().tolist():
         own = vectors[classes == k]
         model = KMeans(min(count, len(own)), n_init=4, random_state=0).fit(own.numpy())
-        found[k] = torch.from_numpy(model.cluster_centers_).to(own)
+        found[k] = own.new_tensor(model.cluster_centers_)
     return found
 
 
 def nearest(centres: Mapping[int, Tensor]) -> Describe:
-    """The centre of its class that is nearest to each vector; the vector itself where its class has none."""
+    """The centre of its class that is nearest to each vector."""
 
     def describe(vectors: Tensor, classes: Tensor) -> Tensor:
-        rows = [(vector, centres.get(k, vector[None])) for vector, k in zip(vectors, classes.tolist())]
-        return torch.stack([own[torch.cdist(vector[None], own)[0].argmin()] for vector, own in rows]) if rows else vectors
+        found = vectors.clone()
+        for k in classes.unique().tolist():
+            own = vectors[classes == k]  # (n, D)
+            distances = (own[:, None] - centres[k]).square().sum(-1)
+            found[classes == k] = centres[k][distances.argmin(1)]
+        return found
 
     return describe
 
@@ -63,13 +66,12 @@ def descriptions(run: Run, vectors: Tensor, classes: Tensor) -> dict[str, Descri
         "attributes of the mixture, assembled": lambda p, k: assembler.query(p, k, text).description,
         f"nearest of {attributes} k-means centres, in latent space": lambda p, k: assembler.flow.inverse(
             in_latent(assembler.latent(p), k)
-        ),
+        ).detach(),
         f"nearest of {attributes} k-means centres": nearest(centres(vectors, classes, attributes)),
         "the prototype itself": lambda p, k: p,
     }
 
 
-@torch.no_grad()
 def measure(run_dir: str) -> dict:
     """Of each query its seed mIoU on the training images at its best threshold, in percent (`seeds`), and the mean cosine of its
     description to the prototype that it describes (`closeness`).
@@ -85,12 +87,9 @@ def measure(run_dir: str) -> dict:
         seen = run.evidence(batch.images, batch.labels)
         image, of_class = seen.found.reliable.nonzero(as_tuple=True)
         prototypes = seen.found.prototypes[image, of_class].float()
-        fused = {
-            "text": text[of_class],
-            "attributes of the mixture, weighed by alpha": run.method.assembler.query(prototypes, of_class, text).query,
-        }
+        fused = {ALONE: text[of_class], WEIGHED: run.method.assembler.query(prototypes, of_class, text).query}
         for name, describe in ways.items():
-            fused[name] = torch.lerp(text[of_class], F.normalize(describe(prototypes, of_class), dim=-1), WEIGHT)
+            fused[name] = text[of_class].lerp(F.normalize(describe(prototypes, of_class), dim=-1), WEIGHT)
         for name, own in fused.items():
             queries = seen.text_queries.clone()
             queries[image, of_class] = own.to(queries.dtype)
