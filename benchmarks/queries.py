@@ -3,7 +3,7 @@
     python benchmarks/queries.py [--preset partworld] [--seeds 5] [--jobs 2]
 
 Runs are those of some of the ablation's rows. Of one run, CLIP features, predicted masks and reliable prototypes are the same for
-every query.
+every query, and means and k-means centres are of the prototypes that the mixture was fitted to last.
 Finished runs are kept in `benchmarks/queries.json` with the version of the code, and not repeated.
 """
 
@@ -56,7 +56,7 @@ def nearest(centres: Mapping[int, Tensor]) -> Describe:
 
 
 def descriptions(run: Run, vectors: Tensor, classes: Tensor) -> dict[str, Describe]:
-    """Ways to describe a prototype, by name; vectors (n, D) of classes (n,) are the run's reliable prototypes."""
+    """Ways to describe a prototype, by name; vectors (n, D) of classes (n,) are what means and k-means centres are made of."""
     assembler, attributes = run.method.assembler, run.config.mixture.attributes
     in_latent = nearest(centres(assembler.latent(vectors), classes, attributes))
     text = run.labeller.class_text.cpu()
@@ -81,7 +81,8 @@ def measure(run_dir: str) -> dict:
     found = collect_prototypes(run, train, range(len(train)))
     vectors, classes = found.prototypes[found.reliable].float(), found.classes[found.reliable]
     text = F.normalize(run.labeller.class_text.float(), dim=-1)
-    ways = descriptions(run, vectors, classes)
+    fitted_to, of_classes = run.method.memory["recent"].take()  # what the mixture was fitted to last
+    ways = descriptions(run, fitted_to[:, 0], of_classes)
     curves = {name: SeedCurve() for name in (ALONE, WEIGHED, *ways)}
     for batch in whole_images(train, range(len(train)), masks=True):
         seen = run.evidence(batch.images, batch.labels)
