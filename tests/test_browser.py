@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -37,11 +38,15 @@ def folder(tmp_path_factory):
     """A run in `run`, and book.ipynb, which shows it in the browser."""
     folder = tmp_path_factory.mktemp("browser")
     trained(folder / "run")
-    code = "from vdalib.explore.widgets import AttributeBrowser\n\nAttributeBrowser('run', gallery=12)"
+    write_book(folder, "AttributeBrowser('run', gallery=12)")
+    return folder
+
+
+def write_book(folder, shown):
+    code = f"from vdalib.explore.widgets import AttributeBrowser\n\n{shown}"
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(book, folder / "book.ipynb")
-    return folder
 
 
 @contextmanager
@@ -94,8 +99,8 @@ def in_lab(folder, window):
         yield
 
 
-def in_voila(folder, window):
-    with server(folder, "voila", ["book.ipynb", "--port={port}", "--theme=dark", "--show_tracebacks=True"]) as address:
+def in_voila(folder, window, theme="dark"):
+    with server(folder, "voila", ["book.ipynb", "--port={port}", f"--theme={theme}", "--show_tracebacks=True"]) as address:
         window.goto(address)
         yield
 
@@ -125,16 +130,16 @@ def page(request, folder):
 SHOWN = "[...document.querySelectorAll('.vda-maps img')].map(image => image.src).join()"
 
 
+def change(page, act):
+    """Do something, and wait until other pictures are shown."""
+    before = page.evaluate(SHOWN)
+    act()
+    page.wait_for_function(f"before => {SHOWN} !== before && !document.querySelector('.vda-busy')", arg=before)
+
+
 @pytest.fixture
 def changed_by(page):
-    """Do something, and wait until other pictures are shown."""
-
-    def wait(act):
-        before = page.evaluate(SHOWN)
-        act()
-        page.wait_for_function(f"before => {SHOWN} !== before && !document.querySelector('.vda-busy')", arg=before)
-
-    return wait
+    return partial(change, page)
 
 
 def key(page, name):
