@@ -125,6 +125,7 @@ def test_every_stage_of_the_smoke_preset_improves_on_its_first_steps(tmp_path, m
         "data.scale": [0.5, 0.5],  # onto the crop: flips are all that varies
         "mixture.batch_size": 6,
         "mixture.learning_rate": 2e-3,
+        "mixture.replay": 7,  # 31 learn four images by heart
         "flow.steps": 6,
         "schedule.segmenter_steps": 12,
         "schedule.inter_steps": 30,
