@@ -158,7 +158,7 @@ def test_by_mouse(page, changed_by, folder):
     if page.locator(".vda-component").count() == 0:
         changed_by(page.locator(".vda-classes button[aria-pressed=false]").first.click)
     changed_by(page.locator(".vda-component").last.click)
-    assert "components" in texts(page, ".vda-maps figcaption")[1]
+    assert "component " in texts(page, ".vda-maps figcaption")[1]
     changed_by(key(page, "view0-query-visual description").click)
     changed_by(key(page, "view0-map-pseudo label").click)
     assert "background" in texts(page, ".vda-legend")[0]

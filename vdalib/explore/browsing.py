@@ -141,7 +141,8 @@ class Browser:
 
     @property
     def maps(self) -> tuple[str, ...]:
-        known = MAPS if self.run.labeller is not None else (SEED, PSEUDO_LABEL, PREDICTION)
+        walks = self.run.labeller is not None and self.run.config.refine.random_walk  # else the refined CAM is the seed
+        known = MAPS if walks else (SEED, PSEUDO_LABEL, PREDICTION)
         return known + (TRUTH,) * self.album.has_masks + (PARTS,) * self.album.has_parts
 
     def _evidence(self, index: int) -> Evidence:

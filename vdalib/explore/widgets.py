@@ -257,7 +257,8 @@ class AttributeBrowser(anywidget.AnyWidget):
             elif view.query == FUSED:
                 query += f", alpha {view.alpha:.2f}"
             if view.components:
-                query += f", components {', '.join(map(str, view.components))}"
+                several = "s" * (len(view.components) > 1)
+                query += f", component{several} {', '.join(map(str, view.components))}"
         return f"by {query}{run}"
 
     def _choices(self, asked: Mapping[str, Any], view: View) -> dict:
@@ -276,7 +277,7 @@ class AttributeBrowser(anywidget.AnyWidget):
     def _neighbours(self, k: int, settings: Mapping[str, Any], view: View) -> dict | None:
         if view.responses is None:
             return None
-        component = (view.components or view.responses.order)[0]
+        component = view.components[-1] if view.components else view.responses.order[0]
         found = self._browser(settings["run"]).nearest(k, component, _NEIGHBOURS)
         items = [{"src": layers.thumbnail(one.image, _THUMBNAIL), "name": one.name, "distance": one.distance} for one in found]
         return {"component": component, "items": items}
