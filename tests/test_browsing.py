@@ -133,7 +133,7 @@ def test_free_text_is_the_prototype_of_its_words(browser, asked):
 
 def test_ground_truth_and_parts_are_the_data_set_s(browser, asked):
     index, k = asked
-    assert browser.maps == (*MAPS, TRUTH, PARTS)
+    assert browser.maps == (SEED, PSEUDO_LABEL, PREDICTION, TRUTH, PARTS)
     for name, expected in ((TRUTH, browser.dataset.mask(index)), (PARTS, browser.dataset.part_mask(index))):
         assert np.array_equal(browser.view(index, k, map=name).shown, expected)
 
