@@ -26,12 +26,10 @@ STAGE_3_AT_ONCE = {"schedule.segmenter_steps": 0, "schedule.inter_steps": 0}
 
 
 def start(run_dir, changes=None, preset="partworld-smoke"):
-    """A Trainer whose decoder shuns background at first, for prototypes from step 0 on, and names places differently."""
+    """A Trainer whose decoder shuns background at first, so that there are prototypes from step 0 on."""
     trainer = Trainer(Config.from_preset(preset, QUICK | (changes or {})), run_dir)
     if trainer.step == 0:
-        classify = trainer.method.segmenter.decoder.classify
-        classify.weight.data *= 30
-        classify.bias.data[0] -= 10
+        trainer.method.segmenter.decoder.classify.bias.data[0] -= 10
     return trainer
 
 

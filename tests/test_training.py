@@ -1,6 +1,7 @@
 """Training: gradients stay where they belong, each stage does what it should, inference needs the segmenter alone."""
 
 import shutil
+from statistics import median
 
 import numpy as np
 import pytest
@@ -125,7 +126,6 @@ def test_every_stage_of_the_smoke_preset_improves_on_its_first_steps(tmp_path, m
         "data.scale": [0.5, 0.5],  # onto the crop: flips are all that varies
         "mixture.batch_size": 6,
         "mixture.learning_rate": 2e-3,
-        "mixture.replay": 7,  # 31 learn four images by heart
         "flow.steps": 6,
         "schedule.segmenter_steps": 12,
         "schedule.inter_steps": 30,
@@ -138,7 +138,8 @@ def test_every_stage_of_the_smoke_preset_improves_on_its_first_steps(tmp_path, m
         losses = [sum(row[term] for term in terms) for row in found if row["stage"] == stage and terms[0] in row]
         third = len(losses) // 3
         assert third >= 3, f"stage {stage}: {len(losses)} steps with {terms}"
-        assert sum(losses[-third:]) < sum(losses[:third]), f"stage {stage}: {losses}"
+        # of the typical step: a prototype that is new to the mixture can cost any amount
+        assert median(losses[-third:]) < median(losses[:third]), f"stage {stage}: {losses}"
 
 
 def test_kinds_in_place_of_classes_go_through_all_stages(tmp_path):

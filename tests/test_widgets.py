@@ -88,11 +88,11 @@ def test_two_views_are_asked_apart_and_their_difference_is_shown(widget, asked):
 
 
 def test_checkpoints_and_other_runs_can_be_the_second_view(reference, tmp_path, random_clip):
-    trained(tmp_path / "other", {"seed": 5})
+    trained(tmp_path / "other", {"refine.background_cut": 0.2})
     widget = AttributeBrowser(reference, tmp_path / "other", gallery=4)
     name = reference.name
     assert widget.shown["runs"][0] == name and "other" in widget.shown["runs"]
-    widget.choose(map=PREDICTION, second={"run": "other"})
+    widget.choose(map=PSEUDO_LABEL, second={"run": "other"})
     assert sources(widget)[0] != sources(widget)[1]
     early = next(run for run in widget.shown["runs"] if run.startswith(f"{name}, step"))
     widget.choose(second={"run": early})
