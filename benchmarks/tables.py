@@ -13,7 +13,7 @@ from pathlib import Path
 from attributes import markdown as with_parts
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
-from vdalib.explore.ablation import aims, differences, gained, ladder, per_class, reading
+from vdalib.explore.ablation import aims, differences, ladder, marked, per_class, reading
 from vdalib.explore.side_by_side import compared, entries_of
 from vdalib.explore.tables import markdown_table, mean_and_error
 
@@ -40,15 +40,16 @@ def measured(entries: Sequence[dict], script: str) -> str:
 
 
 def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str] = (), base: str = "") -> str:
-    """mIoU in percent of each row, and its gain over the row `base`, paired by seed, with multi-scale and CRF."""
+    """mIoU in percent of each row, and its gain over the row `base` with multi-scale and CRF, paired by seed."""
     if not entries:
         return NOT_YET.format(script)
     rows, table = by_row(entries, key), []
     for name in [name for name in chosen if name in rows] or rows:
         runs = rows[name]
-        gain = "" if name == base else gained(paired(rows, name, base, lambda run: run[HEADLINE]))
-        table.append([name, *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), gain])
-    columns = [*SHOWN.values(), f"gain over *{base}*"]
+        gain = paired(rows, name, base, lambda run: run[HEADLINE])
+        told = "" if name == base else marked(gain)
+        table.append([name, *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told])
+    columns = [*SHOWN.values(), f"last column over *{base}*"]
     return f"{measured(entries, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
 
 
@@ -59,7 +60,7 @@ def kills(entries: Sequence[dict]) -> str:
     jobs = dict.fromkeys(job for entry in entries for job in entry["kills"])
     counts = {job: [sum(entry["kills"].get(job, {}).get(kind, 0) for entry in entries) for kind in KILLS] for job in jobs}
     lives = {job: sum(entry["lives"].get(job, 0) for entry in entries) for job in jobs}
-    version, seeds = ", ".join(sorted({entry["version"] for entry in entries})), len({entry["seed"] for entry in entries})
+    version, seeds = (", ".join(sorted({str(entry[key]) for entry in entries})) for key in ("version", "seed"))
     different, left = (sum(len(entry[name]) for entry in entries) for name in ("differences", "left_over"))
     killed, damaged, hours = (sum(entry[name] for entry in entries) for name in ("killed", "damaged", "hours"))
     told = (

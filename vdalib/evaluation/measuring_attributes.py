@@ -16,7 +16,7 @@ from vdalib.data.partworld import CLASSES, PARTS, PartWorld
 from vdalib.evaluation.attributes import Agreement, Pointing, agreement, correlation_inside, pointing_game, weighted_mean
 from vdalib.evaluation.run import Run, whole_images
 
-INSTANCE_FACTORS = ("main colour", "second colour", "scene", "size", "pose", "parts present")
+INSTANCE_FACTORS = ("kind", "main colour", "second colour", "scene", "size", "pose", "parts present")
 MIXTURE, LATENT, KMEANS, GMM, RANDOM = "INN mixture", "k-means on latents", "k-means on CLIP", "GMM without INN", "random"
 METHODS = (MIXTURE, LATENT, KMEANS, GMM, RANDOM)
 TOLD = "told the parts"
@@ -298,6 +298,7 @@ def _instance_factors(factors, classes: np.ndarray) -> dict[str, np.ndarray]:
     objects = [[o for o in f.objects if o.class_name == CLASSES[k]] for f, k in zip(factors, classes)]
     known = np.array([len(own) == 1 for own in objects])
     raw = {
+        "kind": [own[0].kind for own in objects],
         "main colour": [own[0].main_colour for own in objects],
         "second colour": [own[0].second_colour for own in objects],
         "scene": [f.scene for f in factors],

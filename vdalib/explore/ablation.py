@@ -12,6 +12,7 @@ from vdalib.evaluation.ablation import AIMS, BASE, HEADLINE, REPLAYED, SHOWN, Ai
 from vdalib.evaluation.comparison import Difference, difference
 from vdalib.explore.tables import markdown_table, mean_and_error
 
+FAR = 4.0  # points: a row further away stands at the edge of the forest plot as a number
 NONE_YET = "Not measured with this code yet: `python benchmarks/ablation.py`."
 
 
@@ -19,12 +20,17 @@ def gained(gain: Difference | None) -> str:
     """A signed difference with its standard error.
 
     >>> gained(Difference(-0.04, 0.3, 5)), gained(Difference(1.0, math.nan, 1)), gained(None)
-    ('+0.0 ± 0.3', '+1.0', '')
+    ('-0.04 ± 0.30', '+1.00', '')
     """
     if gain is None:
         return ""
-    error = "" if math.isnan(gain.error) else f" ± {gain.error:.1f}"
-    return f"{round(gain.mean, 1) + 0.0:+.1f}{error}"  # no -0.0
+    error = "" if math.isnan(gain.error) else f" ± {gain.error:.2f}"
+    return f"{round(gain.mean, 2) + 0.0:+.2f}{error}"  # no -0.00
+
+
+def marked(gain: Difference | None) -> str:
+    """The same, in bold where it is a finding."""
+    return f"**{gained(gain)}**" if gain and is_finding(gain) else gained(gain)
 
 
 def means(rows: Rows) -> str:
@@ -42,8 +48,7 @@ def differences(rows: Rows, base: str = BASE) -> str:
     for row in rows:
         gains = [paired(rows, row, base, _measure(key)) for key in SHOWN]
         if row != base and gains[0]:
-            cells = [f"**{gained(gain)}**" if is_finding(gain) else gained(gain) for gain in gains]
-            table.append([row, gains[0].pairs, *cells])
+            table.append([row, gains[0].pairs, *map(marked, gains)])
     return markdown_table([f"less *{base}*, points of mIoU", "pairs", *SHOWN.values()], table) if table else ""
 
 
@@ -65,7 +70,13 @@ def forest(rows: Rows, base: str = BASE):
     figure, axes = plots.panels(1, len(SHOWN), (10.0, 1.0 + 0.24 * len(known)))
     for axis, (key, label) in zip(axes[0], SHOWN.items()):
         bounds = {row: _bounds(paired(rows, row, base, _measure(key))) for row in known}
-        plots.forest({label: bounds}, f"{label}: points over {base}", line=0.0, axis=axis)
+        plots.forest({label: bounds}, f"{label}: points, row less “{base}”", line=0.0, axis=axis)
+        for place, (value, *_) in enumerate(bounds.values()):
+            if abs(value) > FAR:
+                side = math.copysign(1.0, value)
+                axis.text(side * FAR, place, f"{value:+.1f}", ha="left" if side < 0 else "right", va="center", fontsize=8)
+        near = [edge for point in bounds.values() if abs(point[0]) <= FAR for edge in point[1:]] or [-FAR, FAR]
+        axis.set_xlim(max(min(near) - 0.5, -FAR - 0.3), min(max(near) + 0.5, FAR + 0.3))
         if axis is not axes[0, 0]:
             axis.set_yticklabels([])
     return figure, axes[0]
@@ -91,14 +102,14 @@ def reading(rows: Rows) -> str:
     for words, chosen in {
         f"Better than *{BASE}*": [row for row, gain in decided.items() if is_finding(gain) and gain.mean > 0],
         f"Worse than *{BASE}*": [row for row, gain in decided.items() if is_finding(gain) and gain.mean < 0],
-        f"Not told from *{BASE}* by these seeds": [row for row, gain in decided.items() if not is_finding(gain)],
+        f"Not distinguishable from *{BASE}* with these seeds": [row for row, gain in decided.items() if not is_finding(gain)],
     }.items():
         if chosen:
             lines.append(f"- {words}: " + ", ".join(f"{row} ({gained(decided[row])})" for row in chosen) + ".")
     if decided:
         lines.append(
-            f"- {len(decided)} rows are compared: even if none did anything, about one in twenty would pass two standard errors, "
-            "and more of them where there are few pairs."
+            f"- {len(decided)} rows are compared: even if none did anything, about one in nine would pass two standard errors at "
+            "five pairs, and one in twenty with many."
         )
     return "\n".join(lines)
 
@@ -155,20 +166,21 @@ def updates(rows: Rows, replay: int):
 def ladder(runs: Sequence[Mapping[str, Any]]) -> str:
     """Entries of benchmarks/queries.json as a table for each row of the ablation.
 
-    Means over seeds with their standard error, and what a query has more than that of the line above, paired by seed.
+    Means over seeds with their standard error, and what a query has more than text and than the line above, paired by
+    seed; bold: a finding.
     """
     return "\n\n".join(f"Runs of the row *{row}*:\n\n{_rungs(list(own.values()))}" for row, own in by_row(runs).items())
 
 
 def _rungs(runs: Sequence[Mapping[str, Any]]) -> str:
-    table, before = [], {}
+    table, text, before = [], {}, {}
     for name in runs[0]["seeds"]:
         seeds = {run["seed"]: run["seeds"][name] for run in runs}
         close = [run["closeness"][name] for run in runs if name in run["closeness"]]
-        gain = gained(difference(before, seeds)) if before else ""
-        table.append([name, mean_and_error([*seeds.values()]), gain, mean_and_error(close, 3) if close else ""])
-        before = seeds
-    return markdown_table(["description", "seeds", "less the line above", "cosine to the prototype"], table)
+        gains = [marked(difference(other, seeds)) if other else "" for other in (text, before)]
+        table.append([name, mean_and_error([*seeds.values()]), *gains, mean_and_error(close, 3) if close else ""])
+        text, before = text or seeds, seeds
+    return markdown_table(["description", "seeds", "less text", "less the line above", "cosine to the prototype"], table)
 
 
 def _sentence(rows: Rows, aim: Aim) -> str:
