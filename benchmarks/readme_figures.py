@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vdalib.data.images import VOID
 from vdalib.data.partworld import PartWorld
 from vdalib.evaluation.run import Run, whole_images
 from vdalib.explore import plots
@@ -37,15 +38,22 @@ def _row(images: list[torch.Tensor], width: int) -> np.ndarray:
 
 
 def result(run_dir: Path, path: Path, indices: tuple[int, ...] = (2, 3, 7, 8, 13, 17)) -> None:
-    """Rows of image, seeds of text and of the run's query, pseudo label, prediction and truth on val."""
+    """Rows of images, seeds of text and of the run's query, pseudo labels, predictions and truth on val."""
     run = Run.load(run_dir)
-    pictures, titles = [], ("image", "text seed", "query seed", "pseudo label", "prediction", "truth")
+    rows, present = {}, set()
     for batch in whole_images(run.dataset("val"), indices, batch_size=1, masks=True):
         evidence, image = run.evidence(batch.images, batch.labels), batch.images[0]
-        masks = [maps[0] for maps in (evidence.pseudo_label, evidence.prediction, batch.masks)]
-        seeds = [plots.cam_overlay(image, maps[0].amax(0)) for maps in (evidence.text_seeds, evidence.seeds)]
-        pictures += [plots.as_picture(image), *seeds, *(plots.mask_overlay(image, mask, run.class_names) for mask in masks)]
-    figure, _ = plots.image_grid(pictures, titles, columns=len(titles))
+        shown = {"image": plots.as_picture(image)}
+        for name, maps in {"text seed": evidence.text_seeds, "query seed": evidence.seeds}.items():
+            shown[name] = plots.cam_overlay(image, maps[0].amax(0))
+        labels = {"pseudo label": evidence.pseudo_label, "prediction": evidence.prediction, "truth": batch.masks}
+        for name, (mask,) in labels.items():
+            shown[name] = plots.mask_overlay(image, mask, run.class_names)
+            present |= set(mask.unique().tolist()) - {0, VOID}
+        for name, picture in shown.items():
+            rows.setdefault(name, []).append(picture)
+    classes = [run.class_names[value - 1] for value in sorted(present)]
+    figure, _ = plots.picture_table(rows, classes=classes)
     plots.save_figure(figure, path, dpi=90)
 
 

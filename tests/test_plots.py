@@ -76,8 +76,8 @@ def test_a_class_has_the_same_colour_whatever_its_index():
     np.testing.assert_allclose(first[0, 1:], [[0, 0, 0], [1, 1, 1]])
 
 
-def test_overlay_mixes_where_there_is_a_class_only():
-    image = torch.full((3, 1, 2), 128, dtype=torch.uint8)
+def test_overlay_mixes_grey_with_a_class_s_colour_where_there_is_a_class_only():
+    image = torch.tensor([98, 128, 158], dtype=torch.uint8)[:, None, None].expand(3, 1, 2)  # mean 128
     mixed = plots.mask_overlay(image, np.array([[0, 1]]), ("cat",), opacity=0.25)
     np.testing.assert_allclose(mixed[0, 0], 128 / 255)
     cat = np.array(matplotlib.colors.to_rgb(plots.CLASS_COLOURS["cat"]))

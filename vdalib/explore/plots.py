@@ -50,19 +50,24 @@ def colour_mask(mask, class_names: Sequence[str]) -> np.ndarray:
 
 
 def mask_overlay(image, mask, class_names: Sequence[str], opacity: float = 0.6) -> np.ndarray:
-    """An image (3, H, W) under its label map (H, W), float (H, W, 3) in 0..1; background stays as it is."""
-    picture, mask = as_picture(image), np.asarray(mask)
+    """An image (3, H, W) in grey under its label map (H, W), float (H, W, 3) in 0..1."""
+    picture, mask = _grey(image), np.asarray(mask)
     weight = opacity * (mask != 0)[..., None]
     return (1 - weight) * picture + weight * colour_mask(mask, class_names)
 
 
 def cam_overlay(image, cam, opacity: float = 0.6) -> np.ndarray:
-    """An image (3, H, W) under a CAM (h, w) in 0..1 in magma, resized bilinearly; float (H, W, 3) in 0..1."""
-    picture = as_picture(image)
+    """An image (3, H, W) in grey under a CAM (h, w) in 0..1 in magma, resized bilinearly; float (H, W, 3) in 0..1."""
+    picture = _grey(image)
     cam = torch.as_tensor(cam).detach().float()[None, None]
     cam = torch.nn.functional.interpolate(cam, picture.shape[:2], mode="bilinear", align_corners=False)[0, 0]
     heat = plt.get_cmap("magma")(cam.clamp(0, 1).cpu().numpy())[..., :3]
     return (1 - opacity) * picture + opacity * heat
+
+
+def _grey(image) -> np.ndarray:
+    """(H, W, 1), so that no colour of the image mixes with one that has a meaning."""
+    return as_picture(image).mean(2, keepdims=True)
 
 
 def as_picture(image) -> np.ndarray:
