@@ -153,7 +153,7 @@ def loss_curves(
 
 
 def miou_bars(results: Mapping[str, Sequence[float]], label: str = "mIoU, %") -> tuple[Figure, plt.Axes]:
-    """Mean of each row's values with its standard error as error bar and the single values as dots."""
+    """Mean of each row's values; where there are several, its standard error as error bar and the values as dots."""
     if not results:
         raise ValueError("results: found none, expected {name: values}")
     figure, axes = panels(1, 1, (6.0, 0.8 + 0.34 * len(results)))
@@ -162,9 +162,11 @@ def miou_bars(results: Mapping[str, Sequence[float]], label: str = "mIoU, %") ->
     values = [np.asarray(row, float) for row in results.values()]
     means = [row.mean() for row in values]
     errors = [row.std(ddof=1) / np.sqrt(len(row)) if len(row) > 1 else 0.0 for row in values]
-    axis.barh(places, means, xerr=errors, color=SERIES_COLOURS[5], ecolor="black", capsize=3)
+    axis.barh(places, means, color=SERIES_COLOURS[5])
     for place, row, mean, error in zip(places, values, means, errors):
-        axis.plot(row, np.full(len(row), place), ".", color=SERIES_COLOURS[0], markersize=4)
+        if len(row) > 1:
+            axis.errorbar(mean, place, xerr=error, color="black", capsize=3)
+            axis.plot(row, np.full(len(row), place), ".", color=SERIES_COLOURS[0], markersize=4)
         axis.text(max(row.max(), mean + error), place, f"  {mean:.1f}", va="center", fontsize=8)
     axis.set_yticks(places, map(literal, results))
     axis.invert_yaxis()
@@ -266,7 +268,9 @@ def latent_scatter(points, classes, class_names: Sequence[str], centres=None, at
         if attribute_centres is not None:
             axis.scatter(*np.asarray(attribute_centres)[index].T, s=30, color=colour, marker="x")
         if centres is not None:
-            axis.scatter(*np.asarray(centres)[index], s=120, color=colour, marker="*", edgecolors="black")
+            star = np.asarray(centres)[index]
+            axis.scatter(*star, s=120, color=colour, marker="*", edgecolors="black")
+            axis.annotate(literal(name), star, xytext=(4, 4), textcoords="offset points", fontsize=7)
         if len(chosen) or centres is not None:
             handles.append(Line2D([], [], color=colour, marker="o", linestyle="", label=literal(name)))
     axis.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
