@@ -12,7 +12,7 @@ from vdalib.evaluation.ablation import AIMS, BASE, HEADLINE, REPLAYED, SHOWN, Ai
 from vdalib.evaluation.comparison import Difference, difference
 from vdalib.explore.tables import markdown_table, mean_and_error
 
-FAR = 4.0  # points: a row further away stands at the edge of the forest plot as a number
+FAR = 3.5  # points: a row further away stands at the edge of the forest plot as a number
 NONE_YET = "Not measured with this code yet: `python benchmarks/ablation.py`."
 
 
@@ -70,13 +70,12 @@ def forest(rows: Rows, base: str = BASE):
     figure, axes = plots.panels(1, len(SHOWN), (10.0, 1.0 + 0.24 * len(known)))
     for axis, (key, label) in zip(axes[0], SHOWN.items()):
         bounds = {row: _bounds(paired(rows, row, base, _measure(key))) for row in known}
-        plots.forest({label: bounds}, f"{label}: points, row less “{base}”", line=0.0, axis=axis)
+        plots.forest({label: bounds}, f"points, row less “{base}”", line=0.0, axis=axis)
+        axis.set(title=label, xlim=(-FAR, FAR))
         for place, (value, *_) in enumerate(bounds.values()):
             if abs(value) > FAR:
-                side = math.copysign(1.0, value)
-                axis.text(side * FAR, place, f"{value:+.1f}", ha="left" if side < 0 else "right", va="center", fontsize=8)
-        near = [edge for point in bounds.values() if abs(point[0]) <= FAR for edge in point[1:]] or [-FAR, FAR]
-        axis.set_xlim(max(min(near) - 0.5, -FAR - 0.3), min(max(near) + 0.5, FAR + 0.3))
+                side, left = ("left", 0.03) if value < 0 else ("right", 0.97)
+                axis.text(left, place, f"{value:+.1f}", transform=axis.get_yaxis_transform(), ha=side, va="center", fontsize=8)
         if axis is not axes[0, 0]:
             axis.set_yticklabels([])
     return figure, axes[0]
@@ -159,7 +158,7 @@ def updates(rows: Rows, replay: int):
         axis.set_xscale("log", base=2)
         axis.set_xticks(made, [str(count) for count in made])
         axis.set(xlabel="INN updates a batch", title=label)
-    axes[0, 0].set_ylabel(f"points over {BASE}")
+    axes[0, 0].set_ylabel(f"points, row less “{BASE}”")
     return figure, axes[0]
 
 
