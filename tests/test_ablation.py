@@ -105,7 +105,7 @@ def test_differences_are_of_the_seeds_that_both_rows_have():
     gain = paired(rows, "all", "x", lambda run: run["miou"])
     assert (gain.mean, gain.error, gain.pairs) == (3.0, pytest.approx(1.0), 2) and is_finding(gain)
     assert paired(rows, "all", "nowhere", lambda run: run["miou"]) is None
-    assert "| x | 2 | **-3.0 ± 1.0** |" in explained.differences(rows)
+    assert "| x | 2 | **-3.00 ± 1.00** |" in explained.differences(rows)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_an_aim_is_met_missed_or_open(row, other, verdict):
 def test_a_missed_aim_says_where_to_look_and_what_stands_beside_it():
     rows = runs(**{"all": [60, 61], "class mean, no INN": [61, 62.1], "alpha 0.6": [60, 61.1]})
     (line,) = (line for line in explained.reading(rows).splitlines() if "INN beats a class mean" in line)
-    assert "Where to look: the weight in the query" in line and "*alpha 0.6* less *class mean, no INN* -1.0 ± 0.0" in line
+    assert "Where to look: the weight in the query" in line and "*alpha 0.6* less *class mean, no INN* -1.00 ± 0.00" in line
 
 
 @pytest.mark.parametrize("rows", [{}, runs(x=[50]), runs(all=[50]), runs(all=[50], x=[40])], ids=["none", "x", "all", "one seed"])
@@ -168,4 +168,4 @@ def test_errors_of_classes_add_up_over_seeds():
     rows = by_row([entry("all", seed, 60.0, per_class=of | {"cat": [40.0 + seed, 4.0]}) for seed in (0, 1)])
     rows |= by_row([entry("x", seed, 60.0, per_class={"bird": [48.0, 1.0]}) for seed in (0, 1)])
     lines = explained.per_class(rows, ["x", "nowhere"]).splitlines()
-    assert lines[2:] == ["| bird | 50.0 ± 2.1 | +2.0 ± 0.0 |", "| cat | 40.5 ± 2.8 |  |"]
+    assert lines[2:] == ["| bird | 50.0 ± 2.1 | +2.00 ± 0.00 |", "| cat | 40.5 ± 2.8 |  |"]
