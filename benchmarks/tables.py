@@ -90,6 +90,7 @@ def tables() -> dict[str, str]:
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
         "methods": quality(methods, "methods", "method", base="vda"),
+        "longer": quality(entries_of(HERE / "methods_x4.json"), "methods", "method", base="vda"),
         "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS + CONTROLS, base=PAPERS_ROWS[0]),
         "ablation": quality(ablation, "ablation", "row", base=BASE),

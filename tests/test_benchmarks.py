@@ -40,7 +40,7 @@ def trained(benchmark, monkeypatch):
     """Trainings that take no time, as (method, seed); `version` is that of the code."""
     methods, made = benchmark("methods"), []
 
-    def fake(function, method, preset, seed, precision, threads):
+    def fake(function, method, preset, seed, *rest):
         made.append((method, seed))
         if method == "weclip":
             raise KeyboardInterrupt
