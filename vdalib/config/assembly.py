@@ -15,7 +15,7 @@ class FlowConfig(Section):
     steps: Size = 6  # invertible layers
     coupling: Literal["affine", "none"] = "affine"  # affine [A]; none leaves ActNorm alone, a control [R]
     mixing: Literal["permute", "swap", "none"] = "permute"  # of channels, between layers [R]
-    clamp: Positive = 1.9  # a in a tanh(s / a), which bounds log scales [R]
+    clamp: Positive = 1.9  # a in a tanh(s / a), which bounds log scales [P]
     hidden: Size | None = None  # width of the coupling networks; None = joint width [R]
 
 
@@ -44,7 +44,7 @@ class AssemblyConfig(Section):
     fusion: bool = True  # VDAF: visual descriptions join the text in the queries [N]
     enhancement: bool = True  # DSE: L_con pulls the adapter to the class anchors [N]
     enhancement_weight: NonNegative = 0.2  # of L_con [N]
-    enhancement_temperature: Positive = 0.1  # of L_con
+    enhancement_temperature: Positive = 0.1  # of L_con [R]
     reliable_filter: bool = True  # only prototypes that zero shot names rightly teach the mixture [N]
     reliable_threshold: Share = 0.95  # zero-shot probability from which a prototype is reliable [N]
     density: Literal["per_dimension", "literal", "static"] = "per_dimension"  # alpha: literal [N], the others [R]

@@ -179,7 +179,7 @@ class ScheduleConfig(Section):
 
     segmenter_steps: Steps = 8000  # stage 1: text queries only [A]
     inter_steps: Steps = 2000  # stage 2: + INN with the class mixture [A]
-    total_steps: Count = 30_000  # stage 3 takes what is left [A]
+    total_steps: Count = 30_000  # stage 3 takes what is left [N]
     batch_size: Size = 4  # images per step, over all processes [N]
     learning_rate: Positive = 1e-4  # of adapter and decoder [N]
     weight_decay: NonNegative = 1e-2  # of AdamW [P]
@@ -221,7 +221,7 @@ class InferenceConfig(Section):
     size: Size | None = None  # px: scale 1 brings an image to about size x size pixels, aspect kept; None = its own size
     square: bool = False  # to size x size whatever the aspect, as in ToCo and SeCo [P]
     scales: tuple[Scale, ...] = (0.7, 1.0, 1.2, 1.5)  # of the views that are put together [P]
-    flip: bool = True  # mirrored views, too [A]
+    flip: bool = True  # mirrored views, too [P]
     over_mirrors: Literal["mean", "sum", "max"] = "mean"  # of the logits; a sum sharpens what DenseCRF is given
     over_scales: Literal["mean", "sum", "max"] = "mean"  # likewise, of the scales
     crf_iterations: Steps = 10  # of mean field, DenseCRF [P]

@@ -82,8 +82,8 @@ their class, {wrong_class:.0%} of another class.
 1. A convolutional *teacher* and the text tower learn the statements, under a sigmoid contrastive loss. An image's score for a
    statement is the mean of its strongest places.
 2. The vision transformer is the *student*. At every patch of its calibrated dense path it regresses the teacher's vector there,
-   which was first carried along the image's colours (PAR). At its class token it learns which of the statements made the teacher
-   confirms.
+   which was first carried along the image's colours (PAR). At its class token it learns which of the statements about the image
+   are confirmed by the teacher.
 
 That its calibrated patches are taught directly is the largest difference from OpenAI's CLIP, whose patches are a by-product.
 
@@ -106,7 +106,7 @@ Images: split `clip`, which shares no index with `train` and `val`.
 |---|---|
 | best class prompt right, images with one object | {single_object_accuracy:.1%} |
 | best kind prompt right, images with one object | {single_object_kind_accuracy:.1%} |
-| mean probability of that best class (logit scale {logit_scale:.1f}) | {single_object_confidence:.2f} |
+| mean probability of the best class prompt, same images (logit scale {logit_scale:.1f}) | {single_object_confidence:.2f} |
 | best class prompt names an object, all images | {any_object_accuracy:.1%} |
 | seed mIoU, patches as they are ("none") | {seed_miou_none:.1%} |
 | seed mIoU, value-only attention in the last block ("value") | {seed_miou_value:.1%} |
