@@ -59,7 +59,7 @@ def require_fair(configs: Sequence[Config]) -> None:
                 raise ValueError(f"{config.preset}: {name}: found {found}, expected {expected} as in {first.preset}")
 
 
-def prolonged(config: Config, times: int) -> dict[str, int]:
+def prolonged(config: Config, times: int) -> dict[str, float]:
     """Changes that make a run so many times as long, with all that happens at a step of it.
 
     >>> prolonged(Config.from_preset("seco"), 2)["options.tags_from"]
@@ -68,6 +68,8 @@ def prolonged(config: Config, times: int) -> dict[str, int]:
     steps = ("segmenter_steps", "inter_steps", "total_steps", "lr_warmup")
     changes = {f"schedule.{name}": times * getattr(config.schedule, name) for name in steps}
     options = asdict(config.options) if config.options else {}
+    if "teacher_momentum" in options:  # the same share of the run is remembered
+        changes["options.teacher_momentum"] = 1 - (1 - options["teacher_momentum"]) / times
     return changes | {f"options.{name}": times * value for name, value in options.items() if name.endswith("_from")}
 
 

@@ -45,6 +45,17 @@ def test_multi_scale_cam_is_max_of_mirrors_relu_sum_over_scales_and_min_max():
     )
 
 
+def test_every_scale_of_a_cam_is_in_whole_patches():
+    seen = []
+
+    def maps(views):
+        seen.append(tuple(views.shape[-2:]))
+        return views[:, :1]
+
+    assert multi_scale_cam(maps, torch.rand(1, 3, 24, 104), (1.0, 0.5, 0.1), patch_size=8).shape == (1, 1, 24, 104)
+    assert seen == [(24, 104), (16, 48), (8, 8)]  # 0.5: 12 and 52 px, both half-way between, to the even number of patches
+
+
 def test_three_way_labels_by_hand():
     cams = torch.tensor([[[[0.2, 0.25, 0.5, 0.7, 0.8, 0.1]], [[0.9, 0.9, 0.9, 0.9, 0.9, 0.9]], [[0.1, 0.0, 0.3, 0.1, 0.1, 0.9]]]])
     labels = torch.tensor([[True, False, True]])  # class 2 would win everywhere, but is not in the picture

@@ -10,8 +10,8 @@ from torch import nn
 
 from vdalib import inference
 from vdalib.config import Config
-from vdalib.data.images import read_mask
-from vdalib.inference import Predictor, multi_scale_logits, save_mask
+from vdalib.data.images import read_mask, save_mask
+from vdalib.inference import Predictor, multi_scale_logits
 
 
 class Linear(nn.Module):

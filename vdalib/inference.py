@@ -17,11 +17,10 @@ from torchvision.transforms.v2 import functional as transforms
 from vdalib.clip import FrozenCLIP
 from vdalib.config import Config, method_class
 from vdalib.data import class_names
-from vdalib.data.images import save_mask
 from vdalib.segmentation.crf import dense_crf
 from vdalib.training.devices import autocast
 
-__all__ = ["Predictor", "at_scale", "dense_crf", "load_weights", "multi_scale_logits", "save_mask"]
+__all__ = ["Predictor", "at_scale", "dense_crf", "load_weights", "multi_scale_logits"]
 
 
 def at_scale(images: Tensor, patch_size: int, scale: float = 1.0, size: int | None = None, square: bool = False) -> Tensor:

@@ -31,7 +31,7 @@ def validation(config: Config, device: torch.device) -> Callable[[nn.Module], di
         network.eval()  # the trainer calls train() before every step
         for batch in whole_images(dataset, own, masks=True):
             with autocast(device, config.precision):
-                logits = multi_scale_logits(network, batch.images.to(device), (1.0,), False, config.inference.size)
+                logits = multi_scale_logits(network, batch.images.to(device), (1.0,), False, **config.inference.fusion)
             matrix.update(logits.argmax(1).cpu(), batch.masks)
             bar.update(len(batch.indices))
         bar.close()

@@ -154,8 +154,8 @@ class FrozenClipMethod(Method):
         return seen.seeds_of(seen.queries)
 
     def refined(self, seen: ClipEvidence, seeds: Tensor) -> Tensor:
-        """Seeds after the random walk, with the adapter's own affinity once it has joined."""
-        embedding = seen.embedding if self.adapter_joined(seen.step) else None
+        """Seeds after the random walk, with the adapter's own affinity, without dropout, once it has joined."""
+        embedding = seen.output.whole.detach() if self.adapter_joined(seen.step) else None
         return self.labeller.refined(seen.features, seeds, seen.labels, embedding)
 
     def output(self, model, layers: Sequence[Tensor], grid: tuple[int, int], step: Step) -> SegmenterOutput:

@@ -170,7 +170,7 @@ class TokenSegmenter(nn.Module):
             return torch.cat([class_maps(patches, head.weight[classes]) for patches, head in heads], dim=1)
 
         with record_function("cam"):
-            found = multi_scale_cam(maps, images, scales)
+            found = multi_scale_cam(maps, images, scales, self.patch_size)
         for whole, part in zip(both, found.chunk(2, dim=1)):
             whole[:, classes] = part * labels[:, classes, None, None]
         return both[0], both[1]

@@ -85,7 +85,7 @@ def gradient_activation(
     Source: [P] CLIP-ES, WeCLIP. The published target p_y gives the same map but for underflow.
     """
     block = visual.transformer.resblocks[-1]
-    tokens, batch = _precise(tokens), len(tokens)
+    tokens, batch = precise(tokens), len(tokens)
     grid = grid or (math.isqrt(tokens.shape[1] - 1),) * 2
     order, _ = label_candidates(labels)  # (B, n)
     with torch.autocast(tokens.device.type, enabled=False), torch.enable_grad():
@@ -131,7 +131,7 @@ def affinity_matrix(attention: Tensor, seg_affinity: Tensor | None = None, absol
 
     Source: [P] ExCEL, WeCLIP.
     """
-    attention = _precise(attention)
+    attention = precise(attention)
     if seg_affinity is None:
         walk = attention.mean(0)
     else:
@@ -155,7 +155,7 @@ def gated_blocks(attention: Tensor, seg_affinity: Tensor, absolute: bool = False
     attention: (A, B, N, N). seg_affinity: (B, N, N).
     Source: [P] WeCLIP, ExCEL.
     """
-    attention = _precise(attention)
+    attention = precise(attention)
     if absolute:
         difference = (seg_affinity - attention).abs().sum((2, 3))
     else:
@@ -177,7 +177,7 @@ def refine_cam(cam: Tensor, affinity: Tensor, labels: Tensor, threshold: float) 
     if affinity.shape[1:] != (num_patches, num_patches):
         expected = f"(B, {num_patches}, {num_patches}) for CAMs of {cam.shape[2]} x {cam.shape[3]}"
         raise ValueError(f"affinity: expected shape {expected}, got {tuple(affinity.shape)}")
-    cam = _of_present(_precise(cam), labels)
+    cam = _of_present(precise(cam), labels)
     top = cam.amax((2, 3), keepdim=True)
     start = cam * box_mask((cam > threshold * top) | (cam == top))
     with torch.autocast(cam.device.type, enabled=False):
@@ -213,7 +213,7 @@ def pseudo_label(refined: Tensor, labels: Tensor, images: Tensor, valid: Tensor 
 
     Source: [P] ExCEL, WeCLIP; `ignore_margin` [R] ours.
     """
-    scores, classes = _candidate_scores(_precise(refined), labels, images.shape[-2:])
+    scores, classes = _candidate_scores(precise(refined), labels, images.shape[-2:])
     scores[:, 0] *= config.background_cut / (1 - config.background_cut)
     with record_function("par"):
         scores = pixel_adaptive_refinement(images, scores, config.par_iterations)
@@ -252,7 +252,7 @@ def _candidate_scores(refined: Tensor, labels: Tensor, size: tuple[int, int]) ->
 
 def _cosines(texts: Tensor, tokens: Tensor) -> Tensor:
     """(B, T, D) and (B, D, N), already of unit length -> (B, T, N)."""
-    tokens = _precise(tokens)
+    tokens = precise(tokens)
     with torch.autocast(tokens.device.type, enabled=False):
         return F.normalize(texts.to(tokens.dtype), dim=-1) @ tokens
 
@@ -261,6 +261,6 @@ def _of_present(maps: Tensor, labels: Tensor) -> Tensor:
     return maps * labels[:, :, None, None]
 
 
-def _precise(values: Tensor) -> Tensor:
+def precise(values: Tensor) -> Tensor:
     """At least single precision, also where autocast made the values."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vdalib.segmentation.cam import BACKGROUND, VOID, label_candidates
+from vdalib.segmentation.cam import BACKGROUND, VOID, label_candidates, precise
 from vdalib.segmentation.par import DILATIONS, pixel_adaptive_refinement
 
 
@@ -29,17 +29,20 @@ def class_maps(tokens: Tensor, weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def multi_scale_cam(maps: Callable[[Tensor], Tensor], images: Tensor, scales: Sequence[float], eps: float = 1e-5) -> Tensor:
+def multi_scale_cam(
+    maps: Callable[[Tensor], Tensor], images: Tensor, scales: Sequence[float], patch_size: int = 1, eps: float = 1e-5
+) -> Tensor:
     """CAMs over scales: the larger of image and mirror, ReLU, summed over scales, each map scaled to 0..1.
 
     maps: images (n, 3, h', w') -> class maps (n, M, h", w"). images: (B, 3, H, W).
+    patch_size: px; at each scale the image has the nearest size in whole patches, where the published code drops what is over.
     -> (B, M, H, W), at least single precision.
     """
     size, total = images.shape[-2:], 0
     for scale in scales:
-        scaled = images if scale == 1 else _resized(images, [int(scale * side) for side in size])
+        scaled = _resized(images, [max(round(scale * side / patch_size), 1) * patch_size for side in size])
         found = maps(torch.cat([scaled, scaled.flip(-1)]))
-        straight, mirrored = _resized(found.to(torch.promote_types(found.dtype, torch.float32)), size).chunk(2)
+        straight, mirrored = _resized(precise(found), size).chunk(2)
         total = total + straight.maximum(mirrored.flip(-1)).relu_()
     total = total - total.amin((2, 3), keepdim=True)
     return total / (total.amax((2, 3), keepdim=True) + eps)

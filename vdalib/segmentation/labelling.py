@@ -61,9 +61,3 @@ class PseudoLabeller:
         own = patch_affinity(embedding) if embedding is not None and settings.adapter_affinity else None
         affinity = cam.affinity_matrix(features.attention, own)
         return cam.refine_cam(seeds, affinity, labels, settings.affinity_threshold)
-
-    def pseudo_label(self, features, queries, labels, images, embedding=None, valid=None) -> Tensor:
-        """(B, H, W) int64 in {0..K, 255} from queries (B, K, D) and images (B, 3, H, W) in 0..1."""
-        seeds = self.activation(features, queries, labels)
-        refined = self.refined(features, seeds, labels, embedding)
-        return cam.pseudo_label(refined, labels, images, valid, self.config.refine)

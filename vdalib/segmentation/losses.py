@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vdalib.attributes.losses import Total, whole
+from vdalib.segmentation.cam import precise
 
 IGNORE = 255
 
@@ -54,7 +55,7 @@ def token_contrast(tokens: Tensor, labels: Tensor, total: Total = whole) -> Tens
         tokens: (B, C, h, w); labels: (B, h, w) int64, 0 = background, 255 = ignored.
     """
     with torch.autocast(tokens.device.type, enabled=False):
-        unit = F.normalize(_precise(tokens.flatten(2)), dim=1)
+        unit = F.normalize(precise(tokens.flatten(2)), dim=1)
         similarity = (unit.transpose(1, 2) @ unit).abs()  # (B, N, N)
     positive, negative = token_pairs(labels, keep_diagonal=False)
     one = similarity.new_ones(())
@@ -104,7 +105,7 @@ def gated_crf_energy(
     """
     values = []
     for image, probability, label, inside in zip(images, probabilities, labels, valid):
-        share = _precise(probability[:, inside].T)  # (n, K+1): padding has S = 0
+        share = precise(probability[:, inside].T)  # (n, K+1): padding has S = 0
         with torch.no_grad():
             places = inside.nonzero() / sigma_xy
             features = torch.cat([places, image[:, inside].T / sigma_rgb], dim=1).to(share.dtype)  # (n, 5)
@@ -128,8 +129,3 @@ def _gaussian_sums(features: Tensor, values: Tensor, rows_at_once: int) -> Tenso
             block = torch.addmm(offset, features[rows], features.T, out=weights[: len(features[rows])])
             torch.mm(block.add_(offset[rows, None]).exp_(), values, out=result[rows])
         return result
-
-
-def _precise(values: Tensor) -> Tensor:
-    """At least single precision, also where autocast made the values."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from vdalib.clip import FrozenCLIP
+from vdalib.segmentation.cam import precise
 
 
 class SegmenterOutput(NamedTuple):
@@ -167,7 +168,7 @@ def patch_affinity(embedding: Tensor, sharpness: float = 3.0, raw: bool = False)
     """
     features = embedding.flatten(2)
     with torch.autocast(embedding.device.type, enabled=False):
-        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        features = precise(features)
         if raw:
             return torch.sigmoid(features.transpose(1, 2) @ features)
         features = F.normalize(features, dim=1)

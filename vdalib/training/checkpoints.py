@@ -98,7 +98,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         i, name = key.split(".")
-        state.setdefault(int(i), {})[name] = value
+        state.setdefault(int(i), {})[name] = value.cpu() if name == "step" else value  # else each step waits for the device
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
