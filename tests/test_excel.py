@@ -128,7 +128,7 @@ def test_from_its_moment_on_the_adapter_calibrates_without_dropout_and_its_affin
     embedding = method.segmenter.adapter(seen.features.layers, seen.features.grid)
     calibrated = method.clip.encode_image(seen.images, embed=lambda layers, grid: embedding)
     assert torch.equal(seen.features.patches, calibrated.patches)
-    walk = affinity_matrix(seen.features.attention, patch_affinity(seen.embedding))
+    walk = affinity_matrix(seen.features.attention, patch_affinity(embedding))
     assert torch.equal(seen.refined_seeds, looked_at_refined(seen, walk, trainer.config))
 
 

@@ -300,8 +300,9 @@ def _run_dir(given: Namespace) -> Path:
 
 def _overrides(given: Namespace) -> dict[str, Any]:
     from vdalib.config import parse_overrides
+    from vdalib.config.sources import resolved
 
-    return parse_overrides(given.overrides) | ({"data.root": str(Path(given.root).resolve())} if given.root else {})
+    return resolved(parse_overrides(given.overrides) | ({"data.root": str(given.root)} if given.root else {}))
 
 
 def _config(given: Namespace, more: dict[str, Any] | None = None):

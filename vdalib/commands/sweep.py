@@ -18,10 +18,10 @@ from vdalib.commands import notebooks as headless
 from vdalib.config import Config
 from vdalib.config.reading import read_yaml, shown
 from vdalib.config.schema import Section, Seed, did_you_mean
+from vdalib.config.sources import preset_names, resolved
 from vdalib.io import atomic_path, write_json
 
 FINISHED = "finished.json"
-PATHS = ("preset", "data_root", "data.root", "data.labels", "clip.pretrained")  # relative to where the command was typed
 OWN = ("seed", "run_dir")  # what a sweep gives to each run itself
 CLUSTERS = ("dask", "ray")
 
@@ -182,7 +182,10 @@ class Sweep(Section):
 
     def _task(self, outcome: Outcome) -> tuple[Path, Path, dict[str, Any], dict[str, Any]]:
         """What a worker needs of a run, its paths absolute."""
-        given = {name: _absolute(value) if name in PATHS else value for name, value in outcome.given.items()}
+        given = resolved(outcome.given)
+        for name in {"preset", "data_root"} & given.keys():
+            if given[name] not in preset_names() and Path(given[name]).exists():
+                given[name] = str(Path(given[name]).resolve())
         parameters = self._notebook_parameters(given)
         if "run_dir" in self._defaults:
             parameters["run_dir"] = str(outcome.folder)
@@ -256,11 +259,6 @@ def _with_metrics(outcome: Outcome) -> Outcome:
         except (ValueError, KeyError, TypeError) as error:
             outcome.error = f"{outcome.folder / 'metrics.json'}: expected a `table` of measures ({error!r})"
     return outcome
-
-
-def _absolute(value: Any) -> Any:
-    """A path as it is seen from everywhere; what is no path here, such as the name of a preset, stays as it is."""
-    return str(Path(value).resolve()) if isinstance(value, str) and Path(value).exists() else value
 
 
 def _comparable(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from vdalib.config.reading import parse_yaml, read_yaml, shown, with_absolute
 from vdalib.config.schema import did_you_mean, merged
 
-PATHS = ("data.root", "data.labels", "data.masks", "clip.pretrained")  # that may lie in the run directory
+_FOLDERS, _FILES = ("data.root", "data.labels", "data.masks"), ("clip.pretrained", "clip.sentences", "backbone.pretrained")
+PATHS = _FOLDERS + _FILES  # that may lie in the run directory
 _PRESETS = resources.files("vdalib.config") / "presets"
 
 
@@ -23,6 +25,15 @@ def preset_comment(name: str) -> str:
     """What a packaged preset is for: the comment in its first line."""
     text = (_PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
     return text.partition("\n")[0].lstrip("# ")
+
+
+def resolved(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides for use from another folder: paths are absolute. A tag, such as "openai", is one where no file has its name."""
+
+    def is_path(name: str, value: Any) -> bool:
+        return isinstance(value, str) and (name in _FOLDERS or (name in _FILES and Path(value).is_file()))
+
+    return {name: str(Path(value).resolve()) if is_path(name, value) else value for name, value in overrides.items()}
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:

@@ -20,10 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler writes notes of its own to stderr
 
-PARTS = (
-    *("clip", "adapter", "decoder", "cam and affinity", "par", "losses", "segmenter backward", "optimiser", "inn and assembly"),
-    *("forward", "cam", "keys", "energy"),  # of ToCo and SeCo
-)
+PARTS = ("clip", "adapter", "decoder", "cam and affinity", "par", "losses", "segmenter backward", "optimiser", "inn and assembly")
 
 
 def timings(function: Callable[[], object], repeats: int = 3, warmup: int = 1) -> list[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,7 +107,8 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `folder`, new or empty, when the block ends well."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder}: something lies there; take it away, or choose another --out")
-    temporary = folder.with_name(f".{uuid.uuid4().hex[:12]}.partial")
+    temporary = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)  # of one that was killed
     temporary.mkdir(parents=True)
     try:
         yield temporary
