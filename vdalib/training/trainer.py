@@ -1,4 +1,4 @@
-"""The trainer: loop, schedule, checkpoints from which a run goes on bit for bit, processes, trackers. It knows no method."""
+"""The trainer: loop, schedule, checkpoints from which a run goes on (bit for bit on a CPU), processes, trackers. It knows no method."""
 
 from __future__ import annotations
 
