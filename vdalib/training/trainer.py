@@ -1,4 +1,7 @@
-"""The trainer: loop, schedule, checkpoints from which a run goes on (bit for bit on a CPU), processes, trackers. It knows no method."""
+"""The trainer: loop, schedule, checkpoints, processes, trackers. It knows no method.
+
+A run goes on from a checkpoint bit for bit on a CPU, and up to the order of sums on a GPU.
+"""
 
 from __future__ import annotations
 
