@@ -135,6 +135,12 @@ def test_a_missed_aim_says_where_to_look_and_what_stands_beside_it():
     assert "Where to look: the weight in the query" in line and "*alpha 0.6* less *class mean, no INN* -1.00 ± 0.00" in line
 
 
+def test_a_row_far_away_is_a_number_at_the_edge_of_the_forest():
+    pytest.importorskip("matplotlib").use("Agg")
+    _, (axis, *_) = explained.forest(runs(all=[60, 61], near=[61, 62.1], far=[40, 41.5]))
+    assert [text.get_text() for text in axis.texts] == ["-19.8"] and axis.get_xlim() == (-explained.FAR, explained.FAR)
+
+
 @pytest.mark.parametrize("rows", [{}, runs(x=[50]), runs(all=[50]), runs(all=[50], x=[40])], ids=["none", "x", "all", "one seed"])
 def test_too_few_runs_are_said_and_crash_nothing(rows):
     said = explained.reading(rows)

@@ -79,6 +79,16 @@ def test_runs_of_another_version_are_kept_but_made_again_and_not_averaged(benchm
     assert "| VDA (1) |" in said and "VDA (2)" not in said and "left out: 1 runs of another version" in said
 
 
+def test_a_longer_training_has_all_its_moments_later(benchmark):
+    seco = Config.from_preset("seco")
+    changes = benchmark("methods").prolonged(seco, 4)
+    longer = Config.from_preset("seco", changes)
+    assert (longer.schedule.total_steps, longer.schedule.lr_warmup) == (1200, 88)
+    assert (longer.options.tags_from, longer.options.segmentation_from) == (600, 124)
+    assert longer.options.teacher_momentum == pytest.approx(1 - 0.07 / 4)
+    assert benchmark("methods").prolonged(Config.from_preset("partworld"), 4)["schedule.inter_steps"] == 240
+
+
 def test_a_long_run_stops_where_the_code_changes_under_it(benchmark, trained, tmp_path, monkeypatch):
     methods, versions = benchmark("methods"), iter(["1 abc", "1 abc", "1 abc+"])
     monkeypatch.setattr(methods, "code_version", lambda: next(versions))

@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from vdalib.config import ClipConfig, Config, ScheduleConfig, SegmenterConfig, parse_overrides, preset_names
+from vdalib.config.sources import resolved
 
 
 def test_the_presets_are_there_and_survive_dict_and_yaml(tmp_path):
@@ -80,6 +81,21 @@ def test_command_line_words_become_overrides():
     assert (config.clip.calibration, config.precision) == ("none", "no")
     with pytest.raises(ValueError, match="expected KEY=VALUE"):
         parse_overrides(["schedule.batch_size"])
+
+
+def test_paths_hold_from_another_folder_and_tags_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.csv").touch()
+    (tmp_path / "openai").mkdir()  # a folder of that name is no file of weights
+    given = {
+        "data.root": "voc",
+        "clip.sentences": "mine.csv",
+        "clip.pretrained": "openai",
+        "backbone.pretrained": "fb_in1k",
+        "seed": 1,
+    }
+    paths = {"data.root": str(tmp_path / "voc"), "clip.sentences": str(tmp_path / "mine.csv")}
+    assert resolved(given) == given | paths
 
 
 def test_a_file_may_start_from_a_preset(tmp_path):

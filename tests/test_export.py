@@ -262,6 +262,7 @@ def test_an_export_is_whole_or_not_there_and_never_over_something_else(run_dir, 
         export(run_dir, kind, tmp_path / "out", images=tmp_path / "pictures")
     assert not list(tmp_path.iterdir())
     (tmp_path / "out").mkdir()
+    (tmp_path / ".out.partial").mkdir()  # of an export that was killed
     export(run_dir, kind, tmp_path / "out")
     assert {"classes.txt", "labelmap.txt"} < {path.name for path in (tmp_path / "out").iterdir()}
     with pytest.raises(FileExistsError, match="out: something lies there; .* choose another --out"):

@@ -112,15 +112,6 @@ def test_grid_has_a_place_for_every_picture():
         plots.image_grid([])
 
 
-def test_mask_grid_names_the_classes_that_occur():
-    images = [np.zeros((4, 4, 3))] * 2
-    masks = [np.array([[0, 2], [255, 0]]).repeat(2, 0).repeat(2, 1), np.zeros((4, 4), int)]
-    figure, _ = plots.mask_grid(images, masks, ("cat", "dog"))
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dog", "void"]
-    figure, _ = plots.mask_grid(images[:1], masks[1:], ("cat", "dog"))
-    assert not figure.legends
-
-
 def test_loss_curves_draw_raw_values_their_running_mean_and_the_stages():
     rows = [{"step": i, "segmentation": float(i)} | ({"inter": 1.0} if i >= 4 else {}) for i in range(10)]
     stages = {"segmenter": 0, "inter-class": 4, "intra-class": 8}
@@ -237,7 +228,6 @@ def test_names_with_dollars_are_drawn_as_they_are(name):
     figures = [
         plots.image_grid([picture], [name]),
         plots.picture_table({name: [picture]}, [name], classes=[name]),
-        plots.mask_grid([picture], [np.ones((4, 4), np.uint8)], [name], [name]),
         plots.miou_bars({name: [1.0]}),
         plots.grouped_bars({name: {name: [1.0]}}, "share"),
         plots.confusion_heatmap(counts, ["background", name]),

@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from small_runs import assert_same_run, copy_of, rows, same, weights
 
+from vdalib.attributes.losses import whole
 from vdalib.config import Config
 from vdalib.data.loader import training_batches
 from vdalib.data.partworld import PartWorld
@@ -45,6 +48,21 @@ def trained(name, run_dir, until=None, changes=None):
 @pytest.fixture(scope="module")
 def references(tmp_path_factory, random_clip):
     return {name: trained(name, tmp_path_factory.mktemp(name)).run_dir for name in OWN}
+
+
+def test_the_energy_weighs_half_of_the_published_where_its_sums_are_exact(tmp_path, random_clip):
+    method, side = start("toco", tmp_path).method, 8  # half of the picture's
+    images = torch.rand(1, 3, 2 * side, 2 * side, generator=torch.Generator().manual_seed(0))
+    masks = torch.randn(1, 11, 2 * side, 2 * side, generator=torch.Generator().manual_seed(1))
+    target = torch.full((1, 2 * side, 2 * side), 255)
+    found = method.segmentation_terms(masks, target, images, target > 0, SimpleNamespace(total=whole))["energy"]
+    share = F.interpolate(masks.softmax(1), (side, side), mode="bilinear", align_corners=False)[0].flatten(1)  # (11, n)
+    colours = 255 * images[0, :, ::2, ::2].flatten(1)
+    places = torch.cartesian_prod(torch.arange(side), torch.arange(side)).T * 1.0
+    apart = [(values[:, :, None] - values[:, None]).square().sum(0) for values in (places, colours)]
+    kernel = torch.exp(-apart[0] / (2 * (50 * side / 224) ** 2) - apart[1] / (2 * 15**2))
+    expected = -0.5e-7 * (224 / side) ** 4 * torch.einsum("ku,uv,kv->", share, kernel, share)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
 
 
 def test_losses_begin_with_their_stages(references):

@@ -72,6 +72,10 @@ def test_components_are_those_of_one_class(widget, asked):
     widget.choose(components=[1], second={"components": [2]})
     widget.choose(opacity=0.2)
     assert (widget.settings["components"], widget.settings["second"]["components"]) == ((1,), (2,))
+    assert "component 1" in widget.shown["layers"][0]["note"]
+    widget.choose(components=[1, 0])
+    assert "components 1, 0" in widget.shown["layers"][0]["note"]
+    assert widget.shown["neighbours"]["component"] == 0, "the one pressed last"
     widget.choose(image=next(i for i in range(12) if asked[1] not in widget.browser.classes(i)))
     assert not widget.settings["components"] and not widget.settings["second"]["components"]
 

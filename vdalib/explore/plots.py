@@ -20,7 +20,6 @@ from matplotlib.patches import Patch
 from scipy.stats import chi2
 
 from vdalib.data.classes import CLASS_COLOURS
-from vdalib.data.images import VOID
 from vdalib.explore.tables import markdown_table as markdown_table  # noqa: PLC0414 the notebooks find them here
 from vdalib.explore.tables import mean_and_error as mean_and_error
 from vdalib.io import atomic_path
@@ -105,25 +104,6 @@ def picture_table(
     for axis, name in zip(axes[:, 0], rows):
         axis.text(-0.08, 0.5, literal(name), transform=axis.transAxes, rotation=90, ha="right", va="center", fontsize=9)
     _legend(figure, [Patch(color=class_colour(name), label=literal(name)) for name in classes], columns=10)
-    return figure, axes
-
-
-def mask_grid(
-    images: Sequence,
-    masks: Sequence,
-    class_names: Sequence[str],
-    titles: Sequence[str] = (),
-    columns: int = 5,
-) -> tuple[Figure, np.ndarray]:
-    """Images under their label maps, with a legend of the classes that occur."""
-    pictures = [mask_overlay(image, mask, class_names) for image, mask in zip(images, masks)]
-    figure, axes = image_grid(pictures, titles, columns)
-    present = np.unique(np.concatenate([np.unique(np.asarray(mask)) for mask in masks]))
-    names = [class_names[value - 1] for value in present if value not in (0, VOID)]
-    handles = [Patch(color=class_colour(name), label=literal(name)) for name in names]
-    if VOID in present:
-        handles.append(Patch(facecolor=VOID_COLOUR, edgecolor="grey", label="void"))
-    _legend(figure, handles, columns=6)
     return figure, axes
 
 

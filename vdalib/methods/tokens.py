@@ -69,7 +69,7 @@ class TokenModel(nn.Module):
 
 
 class TokenEvidence(Evidence):
-    """seeds, auxiliary_seeds: CAMs (B, K, H, W) in 0..1 of both classifiers. Seeds are not refined further."""
+    """seeds: CAMs (B, K, H, W) in 0..1 of the last tokens' classifier, not refined further."""
 
     def __init__(self, method: TokenMethod, images: Tensor, labels: Tensor, logits: Tensor, number: int):
         super().__init__(images, labels, logits)
@@ -82,10 +82,6 @@ class TokenEvidence(Evidence):
     @property
     def seeds(self) -> Tensor:
         return self._cams[0]
-
-    @property
-    def auxiliary_seeds(self) -> Tensor:
-        return self._cams[1]
 
     @property
     def refined_seeds(self) -> Tensor:
