@@ -72,6 +72,10 @@ def test_one_process_writes(shared):
     assert not list((shared[0] / "run_0").rglob("*.partial*"))
 
 
+def test_processes_leave_their_group_before_python_ends(shared):
+    assert [(shared[0] / f"group_{n}").read_text() for n in (0, 1)] == ["left", "left"]
+
+
 def test_one_process_opens_the_checkpoint_of_two(alone, shared):
     source = shared[0] / "run_0"
     trainer = Trainer(Config.from_preset(source / "config.yaml"), source)

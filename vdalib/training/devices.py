@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from contextlib import AbstractContextManager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from torch import distributed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -45,7 +47,14 @@ def accelerator_for(precision: str, tracker: str | None = None, folder: str | Pa
     if accelerator.num_processes == 1 and {"MASTER_ADDR", "KMP_AFFINITY"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
         cure = "ACCELERATE_USE_CPU=true torchrun --nproc_per_node N -m vdalib ..."
         warnings.warn(f"`accelerate launch --cpu` started one process, whatever --num_processes says; use `{cure}`", stacklevel=2)
+    atexit.register(_leave_the_others)
     return accelerator
+
+
+def _leave_the_others() -> None:
+    """Python that ends while gloo's threads still run aborts at times, after all work is done (exit status 134)."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def own_share(length: int) -> range:
