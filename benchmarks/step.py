@@ -4,9 +4,9 @@
     python benchmarks/step.py --methods all --preset voc12 clip.pretrained=null
 
 The first splits a preset's step by part. The second compares methods, each at its own published crop, batch and schedule, in fp32
-and bf16, and keeps the numbers in `benchmarks/step.json`. Weights may be random (`clip.pretrained=null`): time does not depend on
-them; `assembly.reliable_filter=false` then gives VDA's INN its prototypes. Without `data.root` the pictures are noise of VOC's
-usual size, with one or two classes each.
+and bf16, splits VDA's by part, and keeps the numbers in `benchmarks/step.json`. Weights may be random (`clip.pretrained=null`):
+time does not depend on them; `assembly.reliable_filter=false` then gives VDA's INN its prototypes. Without `data.root` the
+pictures are noise of VOC's usual size, with one or two classes each.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def compared(methods: Sequence[str], preset: str, overrides: Mapping[str, Any], 
         plain = alone(plain_forward, config_of(REFERENCE, preset, changes), threads, repeats)
         for method in methods:
             config = config_of(method, preset, KEEP_ALL | changes)
-            cost = alone(training_step, config, threads, repeats)
+            cost = alone(training_step, config, threads, repeats, method == REFERENCE)
             yield {
                 "method": method,
                 "preset": config.preset,
@@ -169,6 +169,7 @@ def compared(methods: Sequence[str], preset: str, overrides: Mapping[str, Any], 
                 "steps": config.schedule.total_steps,
                 "plain_seconds": plain,
                 "stage_seconds": cost.stages,
+                "part_seconds": cost.parts,
                 "hours": cost.hours,
                 "peak_gib": cost.peak_gib,
             }

@@ -14,7 +14,7 @@ from attributes import markdown as with_parts
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
 from vdalib.explore.ablation import aims, differences, ladder, marked, per_class, reading
-from vdalib.explore.side_by_side import compared, entries_of
+from vdalib.explore.side_by_side import compared, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 
 HERE = Path(__file__).parent
@@ -82,6 +82,23 @@ def headroom(found: dict) -> str:
     )
 
 
+def full_size(entries: Sequence[dict]) -> str:
+    """A step of each method at full size, and VDA's by part."""
+    if not entries:
+        return NOT_YET.format("step")
+    versions, threads = (", ".join(sorted({str(entry[key]) for entry in entries})) for key in ("version", "threads"))
+    command = "python benchmarks/step.py --methods all --preset voc12 clip.pretrained=null"
+    told = f"*Version {versions}, {threads} threads; made by `{command}`.*"
+    return f"{told}\n\n{steps(entries)}\n\n{parts_of_a_step(entries)}"
+
+
+def text_seeds(found: dict) -> str:
+    """Seed mIoU of text prompts by option."""
+    table = [[name, f"{row['miou']:.1f}", f"{row['threshold']:.2f}"] for name, row in found["rows"].items()]
+    told = f"*Version {found['version']}, {found['val']} held-out images, one seed; made by `python benchmarks/text_seeds.py`.*"
+    return f"{told}\n\n{markdown_table(['text prompts', 'seed mIoU, %', 'at the threshold'], table)}"
+
+
 def tables() -> dict[str, str]:
     ablation, attributes, queries = (present_entries(HERE / f"{name}.json") for name in ("ablation", "attributes", "queries"))
     methods = entries_of(HERE / "methods.json")
@@ -89,6 +106,7 @@ def tables() -> dict[str, str]:
     rows = by_row(ablation)
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
+        "text": text_seeds(json.loads((HERE / "text_seeds.json").read_text(encoding="utf-8"))),
         "methods": quality(methods, "methods", "method", base="vda"),
         "longer": quality(entries_of(HERE / "methods_x4.json"), "methods", "method", base="vda"),
         "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
@@ -101,6 +119,7 @@ def tables() -> dict[str, str]:
         "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
         if attributes
         else NOT_YET.format("attributes"),
+        "steps": full_size(entries_of(HERE / "step.json")),
         "kills": kills(json.loads((HERE / "soak.json").read_text(encoding="utf-8"))),
     }
 

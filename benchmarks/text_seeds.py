@@ -2,26 +2,30 @@
 
     python benchmarks/text_seeds.py [--images 250]
 
-CAMs of held-out images (PartWorld, split val, seed 0), each option at its best threshold.
+CAMs of held-out images (PartWorld, split val, seed 0), each option at its best threshold; kept in `benchmarks/text_seeds.json`.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import torch
 
+from vdalib import __version__
 from vdalib.clip import FrozenCLIP
 from vdalib.clip.enrichment import AttributeBank
 from vdalib.config import Config
 from vdalib.data.partworld import PartWorld
 from vdalib.evaluation import SeedCurve
 from vdalib.evaluation.run import whole_images
-from vdalib.explore.plots import markdown_table
+from vdalib.io import write_json
 from vdalib.segmentation.cam import min_max
 from vdalib.segmentation.labelling import PseudoLabeller
 
+RESULTS = Path(__file__).with_suffix(".json")
 ATTRIBUTES = 42  # ExCEL's share of the sentences, which are PartWorld's statements of classes, colours and parts
+ENRICHED = {"clip.sentences": "builtin", "clip.attributes": ATTRIBUTES}
 OPTIONS: dict[str, dict] = {
     "no calibration": {"clip.calibration": "none"},
     "value-only attention": {"clip.calibration": "value"},
@@ -29,7 +33,9 @@ OPTIONS: dict[str, dict] = {
     "static, one attention for all heads": {"clip.share_heads": True},
     "static, redundancy removal": {"refine.redundancy_removal": True},
     "static, random walk": {"refine.random_walk": True},
-    f"static, text enriched by {ATTRIBUTES} attributes": {"clip.sentences": "builtin", "clip.attributes": ATTRIBUTES},
+    f"static, text enriched by {ATTRIBUTES} attributes": ENRICHED,
+    **{f"static, text enriched by {count} attributes": {**ENRICHED, "clip.attributes": count} for count in (20, 60, 100)},
+    f"static, text enriched by {ATTRIBUTES} attributes, temperature 1/12": {**ENRICHED, "clip.enrichment_temperature": 1 / 12},
 }
 
 
@@ -50,12 +56,12 @@ def seed_curve(config: Config, world: PartWorld) -> SeedCurve:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=250)
-    world = PartWorld("val", size=parser.parse_args().images)
-    rows = []
+    world, rows = PartWorld("val", size=parser.parse_args().images), {}
     for name, overrides in OPTIONS.items():
         threshold, miou = seed_curve(Config.from_preset("partworld", overrides), world).best()
-        rows.append([name, 100 * miou, f"{threshold:.2f}"])
-    print(markdown_table(["text prompts", "seed mIoU, %", "at the threshold"], rows))
+        rows[name] = {"miou": round(100 * miou, 2), "threshold": round(threshold, 2)}
+        print(f"{name}: {rows[name]['miou']:.1f} % at {threshold:.2f}", flush=True)
+    write_json(RESULTS, {"version": __version__, "val": len(world), "rows": rows})
 
 
 if __name__ == "__main__":

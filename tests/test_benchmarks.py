@@ -64,7 +64,7 @@ def test_only_what_is_missing_is_trained_and_every_run_is_kept_at_once(benchmark
     fields = {"method", "seed", "preset", "seconds", "peak_gib", "seed_miou", "miou", "miou_ms_crf", "version"}
     assert len(found) == 4 and all(fields <= run.keys() for run in found)
     said = capsys.readouterr().out
-    assert "| ExCEL (2) |" in said and "excel: " in said and "clip.attributes is 112 there, found 42" in said
+    assert "| ExCEL (2) |" in said and "excel: " in said and "clip.attributes is 112 there, 42 here" in said
 
 
 def test_runs_of_another_version_are_kept_but_made_again_and_not_averaged(benchmark, trained, tmp_path, capsys, monkeypatch):

@@ -157,7 +157,7 @@ def test_a_finished_model_without_its_checkpoints_is_not_overwritten(tmp_path, w
 
 def test_another_configuration_is_refused_even_without_checkpoints(tmp_path):
     Config.from_preset("partworld-smoke", QUICK | {"seed": 5}).save(tmp_path / "config.yaml")
-    with pytest.raises(ValueError, match="seed is 5 there, found 1; use another run directory"):
+    with pytest.raises(ValueError, match="seed is 5 there, 1 here; use another run directory"):
         start(tmp_path, {"seed": 1}).fit()
 
 

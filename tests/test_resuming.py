@@ -67,7 +67,7 @@ def test_every_row_of_the_metrics_says_step_stage_losses_and_reliable_share(refe
 
 def test_another_configuration_in_the_same_directory_is_refused(tmp_path):
     run(tmp_path, until=2)
-    with pytest.raises(ValueError, match="config.yaml: schedule.total_steps is 9 there, found 12; use another run directory"):
+    with pytest.raises(ValueError, match="config.yaml: schedule.total_steps is 9 there, 12 here; use another run directory"):
         start(tmp_path, {"schedule.total_steps": 12})
 
 

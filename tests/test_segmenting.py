@@ -423,7 +423,7 @@ def test_a_run_whose_classes_have_changed_is_not_continued(folder_run, tmp_path)
     run_dir = shutil.copytree(folder_run[0], tmp_path / "run")
     pictures = shutil.copytree(folder_run[0].parent / "gone", tmp_path / "pics")
     (pictures / "classes.yaml").write_text("synonyms: {cat: [sofa]}\n")
-    message = r"clip.synonyms is \{'bus': \['car'\]\} there, found \{'cat': \['sofa'\]\}.*use another run directory"
+    message = r"clip.synonyms is \{'bus': \['car'\]\} there, \{'cat': \['sofa'\]\} here.*use another run directory"
     with pytest.raises(ValueError, match=message):
         train(pictures, run_dir)
 

@@ -13,6 +13,7 @@ from vdalib.explore.side_by_side import (
     compared,
     entries_of,
     measured,
+    parts_of_a_step,
     steps,
     time_and_quality,
     trainings,
@@ -77,6 +78,18 @@ def test_the_ratios_of_steps_are_those_of_one_precision():
     assert found["VDA, bf16"][5:] == ["1.00 measured", "1.00 measured", "1.00 published", "1.00 published"]
     alone = cells(steps([step("text", "bf16", 1.0, 3.0)]))
     assert alone["text only, bf16"][5:] == ["", "", "", ""]
+
+
+def test_parts_are_of_the_last_stage_and_in_units_of_the_plain_forward():
+    split = {
+        "stage_seconds": {"segmenter": 1.0, "intra-class": 2.0},
+        "part_seconds": {"segmenter": {"clip": 0.1}, "intra-class": {"clip": 1.0}},
+    }
+    found = parts_of_a_step(
+        [step("vda", "no", 2.0, 4.0) | split, step("excel", "no", 3.0, 2.0), step("vda", "bf16", 1.0, 3.0) | split]
+    )
+    assert cells(found)["clip"] == ["1.00 (2.00)", "1.00 (2.00)"] and cells(found)["whole step"] == ["2.00 (4.00)"] * 2
+    assert cells(found)["VDA, last stage"] == ["fp32", "bf16"]
 
 
 def test_published_ratios_are_those_of_the_paper():

@@ -332,4 +332,4 @@ def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
         if isinstance(value, dict) and isinstance(saved.get(name), dict) and value.keys() == saved[name].keys():
             yield from _differences(saved[name], value, f"{prefix}{name}.")
         elif name not in saved or value != saved[name]:
-            yield f"{prefix}{name} is {saved.get(name)!r} there, found {value!r}"
+            yield f"{prefix}{name} is {saved.get(name)!r} there, {value!r} here"

@@ -112,6 +112,18 @@ def steps(entries: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(["", "batch", *columns, "time to VDA's", "memory to VDA's"], rows)
 
 
+def parts_of_a_step(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Where the reference method's step of its last stage goes, in seconds, in brackets in units of the plain forward."""
+    own = [entry for entry in entries if entry["method"] == REFERENCE]
+    columns = [{**[*entry["part_seconds"].values()][-1], "whole step": [*entry["stage_seconds"].values()][-1]} for entry in own]
+    told = [
+        [f"{column[part]:.2f} ({column[part] / entry['plain_seconds']:.2f})" for column, entry in zip(columns, own)]
+        for part in columns[0]
+    ]
+    header = [PRECISIONS.get(entry["precision"], entry["precision"]) for entry in own]
+    return markdown_table([f"{NAMES[REFERENCE]}, last stage", *header], [[part, *row] for part, row in zip(columns[0], told)])
+
+
 def time_and_quality(worlds: Mapping[str, Mapping[str, Training]]) -> tuple[Figure, np.ndarray]:
     """mIoU against the minutes of a training, a panel a world; the area of a disc is the memory, on one scale in each panel.
 
