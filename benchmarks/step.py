@@ -154,9 +154,10 @@ def compared(methods: Sequence[str], preset: str, overrides: Mapping[str, Any], 
     """One entry a method and precision, in turn; `plain_seconds` is of the reference method's crop and batch."""
     for precision in ("no", "bf16"):
         changes = {**overrides, "precision": precision}
+        random = {"backbone.pretrained": None} if overrides.get("clip.pretrained", "") is None else {}
         plain = alone(plain_forward, config_of(REFERENCE, preset, changes), threads, repeats)
         for method in methods:
-            config = config_of(method, preset, KEEP_ALL | changes)
+            config = config_of(method, preset, KEEP_ALL | changes | random)
             cost = alone(training_step, config, threads, repeats, method == REFERENCE)
             yield {
                 "method": method,

@@ -131,6 +131,25 @@ def test_a_step_of_every_stage_is_timed_and_a_schedule_takes_all_its_steps(bench
     assert step.plain_forward(Config.from_preset("partworld-smoke"), 1, 1) > 0
 
 
+def test_where_clip_has_random_weights_other_backbones_have_too(benchmark, monkeypatch):
+    step, asked = benchmark("step"), []
+
+    def fake(function, config, *rest):
+        if function is step.plain_forward:
+            return 1.0
+        asked.append(config)
+        return step.Cost({"intra-class": 1.0}, {}, 1.0, 1.0)
+
+    monkeypatch.setattr(step, "alone", fake)
+    entries = list(step.compared(["vda", "toco"], "voc12", {"clip.pretrained": None}, 1, 1))
+    assert [(entry["method"], entry["precision"]) for entry in entries] == [
+        (m, p) for p in ("no", "bf16") for m in ("vda", "toco")
+    ]
+    assert {config.backbone.pretrained for config in asked} == {None} and asked[1].backbone.name == "vit_base_patch16_224"
+    list(step.compared(["toco"], "voc12", {}, 1, 1))
+    assert asked[-1].backbone.pretrained is not None
+
+
 def test_noise_stands_in_for_pictures(benchmark):
     from vdalib.data.loader import training_batches
     from vdalib.data.voc import VOC_CLASSES

@@ -59,6 +59,16 @@ def test_peak_bytes_are_of_the_tensors_alive():
     assert (work["clip"].peak_bytes, work["decoder"].peak_bytes) == (6000, 4000)
 
 
+def test_views_of_what_was_there_before_are_not_made_by_the_step():
+    weight, x = torch.rand(100, 100, requires_grad=True), torch.rand(1, 100)
+
+    def step():
+        with record_function("clip"):
+            F.linear(x, weight)  # takes a transposed view of the weight
+
+    assert profiling.part_work(step)["clip"].peak_bytes == 400
+
+
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory, random_clip):
     return start(tmp_path_factory.mktemp("run"), STAGE_3_AT_ONCE | {"mixture.batch_size": 2})

@@ -99,17 +99,23 @@ class _Watch(TorchDispatchMode):
         if name == "profiler::_record_function_enter_new":
             self.settle(self.inside[-1])
             self.inside.append(args[0] if args[0] in self.parts else self.inside[-1])
+        self._unknown((args, kwargs))  # what a step is given, and a view of it, was there before: it is not counted
         result = func(*args, **(kwargs or {}))
         if name.startswith("profiler::_record_function_exit"):
             self.settle(self.inside.pop())
-        for value in tree_leaves(result):
-            if isinstance(value, torch.Tensor) and (storage := value.untyped_storage()) not in self.storages:
-                self.storages.add(storage)
-                self.live += storage.nbytes()
-                finalize(storage, self._release, storage.nbytes())
+        for storage in self._unknown(result):
+            self.live += storage.nbytes()
+            finalize(storage, self._release, storage.nbytes())
         work = self.parts[self.inside[-1]]
         work.peak_bytes = max(work.peak_bytes, self.live)
         return result
+
+    def _unknown(self, values: object) -> list[torch.UntypedStorage]:
+        """Storages of tensors that no operation has met yet; from now on they are known."""
+        all_of_them = {value.untyped_storage() for value in tree_leaves(values) if isinstance(value, torch.Tensor)}
+        found = [storage for storage in all_of_them if storage not in self.storages]
+        self.storages.update(found)
+        return found
 
     def settle(self, part: str) -> None:
         """FLOPs since the last mark belong to the part."""
