@@ -2,7 +2,7 @@
 
     python benchmarks/crf.py runs/partworld [--images 200]
 
-Held-out images, multi-scale; needs `pip install "vda-workbook[crf]"` to compare with.
+Held-out images, multi-scale; needs `pip install ".[crf]"` to compare with.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Table 1 on PartWorld: every method on the same images, crops, number of images seen and inference, over several seeds.
 
     python benchmarks/methods.py [--methods vda excel] [--seeds 0 1 2 3 4] [--preset partworld]
-    python benchmarks/methods.py --times 4 --methods toco seco --seeds 0 1   # four times the steps, into methods_x4.json
+    python benchmarks/methods.py --times 4 --methods vda toco seco --seeds 0 1   # four times the steps, into methods_x4.json
 
 Each training has a process of its own, one after another, the methods in turn, so that a drifting machine is fair to all of them.
 Finished ones are kept in `benchmarks/methods.json` at once, with the code's version, and not repeated; a table is of one version.

@@ -3,7 +3,9 @@
     python benchmarks/soak.py --minutes 10 [--kills 300] [--seed 1] [--jobs train voc] [--out benchmarks/soak.json]
 
 A life of a job, such as a training, begins in a folder as it is given. Its command is started, killed and started again until it
-ends by itself; then every file must be that of a run that never stopped, bit for bit but for the clock, and no other be there.
+ends by itself; then every file must be that of a run that never stopped, bit for bit but for the clock, and there must be no
+others.
+
 Kills are of four kinds: before one of the changes that the command makes to files (`operation`), half-way in a file that has its
 temporary name (`torn`), after some time, a child of the command at times in its place (`time`), and in a bare interpreter, from
 its first moment on (`start-up`); the others are forks of this process, which has imported everything already.

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from ablation import ROWS, distinct
 from attributes import markdown as with_parts
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
@@ -53,6 +54,12 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
     return f"{measured(entries, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
 
 
+def not_run(done: Collection[str]) -> str:
+    """The rows of the ablation that a table lacks."""
+    missing = [row for row in distinct(ROWS, PRESET) if row not in done]
+    return f"\n\nRows of `benchmarks/ablation.py` that have not been run yet: {'; '.join(missing)}." if missing else ""
+
+
 def kills(entries: Sequence[dict]) -> str:
     """How often each job of the soak was killed and what came of it, all entries together."""
     if not entries:
@@ -60,12 +67,12 @@ def kills(entries: Sequence[dict]) -> str:
     jobs = dict.fromkeys(job for entry in entries for job in entry["kills"])
     counts = {job: [sum(entry["kills"].get(job, {}).get(kind, 0) for entry in entries) for kind in KILLS] for job in jobs}
     lives = {job: sum(entry["lives"].get(job, 0) for entry in entries) for job in jobs}
-    version, seeds = (", ".join(sorted({str(entry[key]) for entry in entries})) for key in ("version", "seed"))
+    version, seeds = (", ".join(sorted({str(entry[key]).split()[0] for entry in entries})) for key in ("version", "seed"))
     different, left = (sum(len(entry[name]) for entry in entries) for name in ("differences", "left_over"))
     killed, damaged, hours = (sum(entry[name] for entry in entries) for name in ("killed", "damaged", "hours"))
     told = (
         f"*Version {version}, seeds: {seeds}, {hours:.1f} h: {killed} kills and {damaged} checkpoints damaged on purpose; "
-        f"{different} differences, {left} files left over; made by `python benchmarks/soak.py`.*\n"
+        f"{different} differences, {left} files left over; made by `python benchmarks/soak.py --minutes 10 --seed N`.*\n"
     )
     return f"{told}\n{markdown_table(['job', 'lives', *KILLS], [[job, lives[job], *counts[job]] for job in jobs])}"
 
@@ -111,7 +118,7 @@ def tables() -> dict[str, str]:
         "longer": quality(entries_of(HERE / "methods_x4.json"), "methods", "method", base="vda"),
         "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS + CONTROLS, base=PAPERS_ROWS[0]),
-        "ablation": quality(ablation, "ablation", "row", base=BASE),
+        "ablation": quality(ablation, "ablation", "row", base=BASE) + not_run(rows),
         "differences": differences(rows) or NOT_YET.format("ablation"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
         "classes": per_class(rows, ("text template only", *CONTROLS)) or NOT_YET.format("ablation"),

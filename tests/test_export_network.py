@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-onnx = pytest.importorskip("onnx", reason="pip install 'vda-workbook[export]'")
-onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'vda-workbook[export]'")
-pytest.importorskip("onnxscript", reason="pip install 'vda-workbook[export]'")
+onnx = pytest.importorskip("onnx", reason="pip install '.[export]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="pip install '.[export]'")
+pytest.importorskip("onnxscript", reason="pip install '.[export]'")
 
 from vdalib.commands.export import export  # noqa: E402
 from vdalib.commands.export.example import segment  # noqa: E402
@@ -24,7 +24,7 @@ from vdalib.inference import Predictor  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning"),
-    pytest.mark.skipif(torch.__version__ < (2, 14), reason="pip install 'vda-workbook[export]' brings a newer torch"),
+    pytest.mark.skipif(torch.__version__ < (2, 14), reason="pip install '.[export]' brings a newer torch"),
 ]
 
 

@@ -37,7 +37,7 @@ class Training(NamedTuple):
     miou: float
 
 
-PUBLISHED = {  # VOC 2012, one RTX 3090: [A] Table 1
+PUBLISHED = {  # VOC 2012: [A] Table 1, which names no GPU
     "toco": Training(506, 17.9, 71.1),
     "seco": Training(407, 17.6, 74.0),
     "weclip": Training(270, 6.2, 76.4),

@@ -19,7 +19,7 @@ def dense_crf(image: Tensor, probabilities: Tensor, settings: InferenceConfig) -
     """Probabilities (K+1, H, W) after `crf_iterations` mean-field steps of DenseCRF, on CPU.
 
     image: uint8 (3, H, W).
-    The library is C++ and has to be compiled: `pip install "vda-workbook[crf]"`. Without it the masks are the same;
+    The library is C++ and has to be compiled: `pip install ".[crf]"` in the clone. Without it the masks are the same;
     `benchmarks/crf.py` measures how far both agree and what each costs.
     """
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())

@@ -24,9 +24,9 @@ def export_network(run_dir: str | Path, folder: Path) -> None:
         import onnx
         import onnxscript  # noqa: F401  torch.onnx needs it
     except ImportError as error:
-        raise ImportError(f"--format onnx needs {error.name}: pip install 'vda-workbook[export]'") from error
+        raise ImportError(f"--format onnx needs {error.name}: pip install '.[export]'") from error
     if torch.__version__ < (2, 14):  # 2.6 and 2.8 cannot export sizes that are free; those between are not tried
-        raise ImportError(f"--format onnx needs torch 2.14, found {torch.__version__}: pip install 'vda-workbook[export]'")
+        raise ImportError(f"--format onnx needs torch 2.14, found {torch.__version__}: pip install '.[export]'")
     predictor = Predictor.from_run(run_dir)
     settings = predictor.config.inference
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
