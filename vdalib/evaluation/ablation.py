@@ -101,6 +101,7 @@ AIMS = (
         (
             ("alpha 0.6", "class mean, no INN"),
             ("k-means of 8 a class, no INN", "class mean, no INN"),
+            ("k-means of 8 a class, no INN", "alpha 0.6"),
             ("attributes start at k-means", BASE),
             ("63 replayed updates after each", BASE),
             (BASE, "k-means of 8 a class, no INN"),

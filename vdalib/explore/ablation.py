@@ -114,8 +114,14 @@ def reading(rows: Rows) -> str:
 
 
 def verdicts(rows: Rows) -> str:
-    """Each aim with its verdict by HEADLINE, in a line."""
-    return "; ".join(f"{aim.says}: {aim.verdict(paired(rows, aim.better, aim.worse, _measure(HEADLINE)))}" for aim in AIMS)
+    """Each aim with its verdict by HEADLINE and with its differences by every measure, a nested list."""
+    lines = []
+    for aim in AIMS:
+        gains = {key: paired(rows, aim.better, aim.worse, _measure(key)) for key in SHOWN}
+        others = ", ".join(f"{SHOWN[key]} {gained(gain)}" for key, gain in gains.items() if key != HEADLINE and gain)
+        told = f"{gained(gains[HEADLINE])} (by {others})" if others else ""
+        lines.append(f"    - {aim.says}: {aim.verdict(gains[HEADLINE])} {told}".rstrip())
+    return "\n".join(lines)
 
 
 def per_class(rows: Rows, others: Sequence[str]) -> str:
