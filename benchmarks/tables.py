@@ -15,7 +15,7 @@ from attributes import markdown as with_parts
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
 from vdalib.explore.ablation import aims, differences, ladder, marked, per_class, reading
-from vdalib.explore.side_by_side import compared, entries_of, parts_of_a_step, steps
+from vdalib.explore.side_by_side import NAMES, compared, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 
 HERE = Path(__file__).parent
@@ -49,8 +49,8 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
         runs = rows[name]
         gain = paired(rows, name, base, lambda run: run[HEADLINE])
         told = "" if name == base else marked(gain)
-        table.append([name, *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told])
-    columns = [*SHOWN.values(), f"last column over *{base}*"]
+        table.append([NAMES.get(name, name), *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told])
+    columns = [*SHOWN.values(), f"last column over *{NAMES.get(base, base)}*"]
     return f"{measured(entries, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
 
 
