@@ -14,7 +14,7 @@ from ablation import ROWS, distinct
 from attributes import markdown as with_parts
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
-from vdalib.explore.ablation import aims, differences, ladder, marked, per_class, reading
+from vdalib.explore.ablation import aims, differences, fits, ladder, marked, per_class, reading
 from vdalib.explore.side_by_side import NAMES, compared, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 
@@ -49,7 +49,9 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
         runs = rows[name]
         gain = paired(rows, name, base, lambda run: run[HEADLINE])
         told = "" if name == base else marked(gain)
-        table.append([NAMES.get(name, name), *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told])
+        table.append(
+            [NAMES.get(name, name), *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told]
+        )
     columns = [*SHOWN.values(), f"last column over *{NAMES.get(base, base)}*"]
     return f"{measured(entries, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
 
@@ -122,7 +124,9 @@ def tables() -> dict[str, str]:
         "differences": differences(rows) or NOT_YET.format("ablation"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
         "classes": per_class(rows, ("text template only", *CONTROLS)) or NOT_YET.format("ablation"),
-        "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}" if queries else NOT_YET.format("queries"),
+        "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{fits(queries)}"
+        if queries
+        else NOT_YET.format("queries"),
         "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
         if attributes
         else NOT_YET.format("attributes"),

@@ -177,6 +177,15 @@ def ladder(runs: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(f"Runs of the row *{row}*:\n\n{_rungs(list(own.values()))}" for row, own in by_row(runs).items())
 
 
+def fits(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Entries of benchmarks/queries.json as a table: how well flow and mixture fit what they learned from, and the rest."""
+    rows, table = by_row(runs), []
+    for row, own in rows.items():
+        kept = [[entry["nats"][name] for entry in own.values()] for name in runs[0]["nats"]]
+        table.append([row, *(mean_and_error(values, 2) if None not in values else "" for values in kept)])
+    return markdown_table(["nats a dimension, given the class", *runs[0]["nats"]], table)
+
+
 def _rungs(runs: Sequence[Mapping[str, Any]]) -> str:
     table, text, before = [], {}, {}
     for name in runs[0]["seeds"]:
