@@ -53,7 +53,7 @@ def accelerator_for(precision: str, tracker: str | None = None, folder: str | Pa
 
 def _leave_the_others() -> None:
     """Python that ends while gloo's threads still run aborts at times, after all work is done (exit status 134)."""
-    if distributed.is_initialized():
+    if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
 
 
