@@ -91,13 +91,14 @@ def headroom(found: dict) -> str:
     )
 
 
-def full_size(entries: Sequence[dict]) -> str:
+def full_size(file: str) -> str:
     """A step of each method at full size, and VDA's by part."""
+    entries = entries_of(HERE / file)
     if not entries:
         return NOT_YET.format("step")
-    versions, threads = (", ".join(sorted({str(entry[key]) for entry in entries})) for key in ("version", "threads"))
+    versions, devices, threads = (", ".join(sorted({str(e[key]) for e in entries})) for key in ("version", "device", "threads"))
     command = "python benchmarks/step.py --methods all --preset voc12 clip.pretrained=null"
-    told = f"*Version {versions}, {threads} threads; made by `{command}`.*"
+    told = f"*Version {versions}, {devices}, {threads} threads; made by `{command}`.*"
     return f"{told}\n\n{steps(entries)}\n\n{parts_of_a_step(entries)}"
 
 
@@ -130,7 +131,8 @@ def tables() -> dict[str, str]:
         "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
         if attributes
         else NOT_YET.format("attributes"),
-        "steps": full_size(entries_of(HERE / "step.json")),
+        "steps": full_size("step.json"),
+        "steps_gpu": full_size("step_gpu.json"),
         "kills": kills(json.loads((HERE / "soak.json").read_text(encoding="utf-8"))),
     }
 

@@ -103,7 +103,7 @@ def steps(entries: Sequence[Mapping[str, Any]]) -> str:
         other, told = references.get(entry["precision"]), PUBLISHED.get(entry["method"])
         seconds = 3600 * entry["hours"] / entry["steps"]
         name = f"{NAMES[entry['method']]}, {PRECISIONS.get(entry['precision'], entry['precision'])}"
-        cost = [f"{seconds:.2f}", f"{seconds / entry['plain_seconds']:.2f}", f"{entry['hours']:.1f}", f"{entry['peak_gib']:.2f}"]
+        cost = [f"{seconds:.3g}", f"{seconds / entry['plain_seconds']:.2f}", f"{entry['hours']:.1f}", f"{entry['peak_gib']:.2f}"]
         here = [f"{entry[key] / other[key]:.2f}" if other else "" for key in ("hours", "peak_gib")]
         there = [f"{mine / theirs:.2f} published" if told else "" for mine, theirs in zip(told or (), PUBLISHED[REFERENCE])][:2]
         cells = [f"{cell} measured" if cell else "" for cell in (*cost, *here)]
@@ -117,7 +117,7 @@ def parts_of_a_step(entries: Sequence[Mapping[str, Any]]) -> str:
     own = [entry for entry in entries if entry["method"] == REFERENCE]
     columns = [{**[*entry["part_seconds"].values()][-1], "whole step": [*entry["stage_seconds"].values()][-1]} for entry in own]
     told = [
-        [f"{column[part]:.2f} ({column[part] / entry['plain_seconds']:.2f})" for column, entry in zip(columns, own)]
+        [f"{column[part]:.3g} ({column[part] / entry['plain_seconds']:.2f})" for column, entry in zip(columns, own)]
         for part in columns[0]
     ]
     header = [PRECISIONS.get(entry["precision"], entry["precision"]) for entry in own]
