@@ -63,6 +63,7 @@ ROWS: dict[str, dict] = {
     "centres learn as fast as the INN": {"mixture.centre_lr_factor": 1.0},
     "without the random walk": {"refine.random_walk": False},
     "one attention for all heads": {"clip.share_heads": True},
+    "20 iterations of PAR": {"refine.par_iterations": 20},
 }
 
 

@@ -11,11 +11,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ablation import ROWS, distinct
+from attributes import aims as of_figure_1
 from attributes import markdown as with_parts
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
 from vdalib.explore.ablation import aims, differences, fits, ladder, marked, per_class, reading
-from vdalib.explore.side_by_side import NAMES, compared, entries_of, parts_of_a_step, steps
+from vdalib.explore.side_by_side import NAMES, compared, cost_aims, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 
 HERE = Path(__file__).parent
@@ -99,7 +100,7 @@ def full_size(file: str) -> str:
     versions, devices, threads = (", ".join(sorted({str(e[key]) for e in entries})) for key in ("version", "device", "threads"))
     command = "python benchmarks/step.py --methods all --preset voc12 clip.pretrained=null"
     told = f"*Version {versions}, {devices}, {threads} threads; made by `{command}`.*"
-    return f"{told}\n\n{steps(entries)}\n\n{parts_of_a_step(entries)}"
+    return "\n\n".join(filter(None, (told, steps(entries), cost_aims(entries), parts_of_a_step(entries))))
 
 
 def text_seeds(found: dict) -> str:
@@ -128,7 +129,7 @@ def tables() -> dict[str, str]:
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{fits(queries)}"
         if queries
         else NOT_YET.format("queries"),
-        "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
+        "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}\n\n{of_figure_1(attributes)}"
         if attributes
         else NOT_YET.format("attributes"),
         "steps": full_size("step.json"),

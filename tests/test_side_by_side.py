@@ -88,7 +88,7 @@ def test_parts_are_of_the_last_stage_and_in_units_of_the_plain_forward():
     found = parts_of_a_step(
         [step("vda", "no", 2.0, 4.0) | split, step("excel", "no", 3.0, 2.0), step("vda", "bf16", 1.0, 3.0) | split]
     )
-    assert cells(found)["clip"] == ["1 (2.00)", "1 (2.00)"] and cells(found)["whole step"] == ["2 (4.00)"] * 2
+    assert cells(found)["frozen CLIP"] == ["1 (2.00)", "1 (2.00)"] and cells(found)["whole step"] == ["2 (4.00)"] * 2
     assert cells(found)["VDA, last stage"] == ["fp32", "bf16"]
 
 

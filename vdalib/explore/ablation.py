@@ -201,11 +201,11 @@ def _sentence(rows: Rows, aim: Aim) -> str:
     gain = paired(rows, aim.better, aim.worse, _measure(HEADLINE))
     verdict = aim.verdict(gain)
     said = f"*{aim.says[0].upper()}{aim.says[1:]}* ({aim.rule}): **{verdict}**"
-    if verdict == "open":
+    if gain is None or math.isnan(gain.error):
         pairs = gain.pairs if gain else 0
         return f"{said}; it takes two seeds that *{aim.better}* and *{aim.worse}* share, found {pairs}."
     said += f", {gained(gain)} over {gain.pairs} pairs" + ("." if is_finding(gain) else ", which is no finding.")
-    if verdict == "missed":
+    if verdict != "met":
         beside = [(pair, paired(rows, *pair, _measure(HEADLINE))) for pair in aim.related]
         told = [f"*{better}* less *{worse}* {gained(found)}" for (better, worse), found in beside if found]
         said += f" Where to look: {aim.look}." + (f" Beside it: {'; '.join(told)}." if told else "")
