@@ -50,8 +50,9 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
         runs = rows[name]
         gain = paired(rows, name, base, lambda run: run[HEADLINE])
         told = "" if name == base else marked(gain)
+        fewer = f" ({len(runs)} seeds)" if len(runs) < len({entry["seed"] for entry in entries}) else ""
         table.append(
-            [NAMES.get(name, name), *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told]
+            [NAMES.get(name, name) + fewer, *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told]
         )
     columns = [*SHOWN.values(), f"last column over *{NAMES.get(base, base)}*"]
     return f"{measured(entries, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
@@ -118,7 +119,7 @@ def tables() -> dict[str, str]:
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
         "text": text_seeds(json.loads((HERE / "text_seeds.json").read_text(encoding="utf-8"))),
-        "methods": quality(methods, "methods", "method", base="vda"),
+        "methods": quality(methods, "methods", "method", tuple(NAMES), base="vda"),
         "longer": quality(entries_of(HERE / "methods_x4.json"), "methods", "method", base="vda"),
         "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS + CONTROLS, base=PAPERS_ROWS[0]),
