@@ -11,6 +11,7 @@ from vdalib.explore.side_by_side import (
     NAMES,
     PUBLISHED,
     compared,
+    cost_aims,
     entries_of,
     measured,
     parts_of_a_step,
@@ -90,6 +91,14 @@ def test_parts_are_of_the_last_stage_and_in_units_of_the_plain_forward():
     )
     assert cells(found)["frozen CLIP"] == ["1 (2.00)", "1 (2.00)"] and cells(found)["whole step"] == ["2 (4.00)"] * 2
     assert cells(found)["VDA, last stage"] == ["fp32", "bf16"]
+
+
+def test_aims_of_costs_are_met_or_missed_by_their_ratios():
+    vda = step("vda", "no", 1.0, 1.6) | {"stage_seconds": {"segmenter": 0.1, "intra-class": 1.0}}
+    found = cells(cost_aims([vda, step("excel", "no", 1.0, 2.0)]))["VDA, fp32"]
+    assert found[:2] == ["1.00: met (at most 1.1)", "0.80: met (at most 1.1)"]
+    assert found[2:] == ["2.00: missed (at most 1.5)", "1.60: met (at most 1.7)"]
+    assert cost_aims([vda]) == ""
 
 
 def test_published_ratios_are_those_of_the_paper():

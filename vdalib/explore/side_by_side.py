@@ -129,7 +129,8 @@ def cost_aims(entries: Sequence[Mapping[str, Any]]) -> str:
             continue
         vda, excel = own[REFERENCE], own["excel"]
         last = [*vda["stage_seconds"].values()][-1] / vda["plain_seconds"]
-        found = ((vda["hours"] / excel["hours"], 1.1), (vda["peak_gib"] / excel["peak_gib"], 1.1), (last, forwards), (vda["peak_gib"], 1.7))
+        time, memory = (vda[key] / excel[key] for key in ("hours", "peak_gib"))
+        found = ((time, 1.1), (memory, 1.1), (last, forwards), (vda["peak_gib"], 1.7))
         cells = [f"{value:.2f}: {'met' if value <= most else 'missed'} (at most {most})" for value, most in found]
         rows.append([f"VDA, {PRECISIONS.get(precision, precision)}", *cells])
     columns = ["time to ExCEL's", "memory to ExCEL's", "last stage's step in plain forwards", "peak GiB"]
