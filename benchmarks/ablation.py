@@ -57,12 +57,13 @@ ROWS: dict[str, dict] = {
     },
     **{row: {"mixture.replay": count} for row, count in REPLAYED.items()},
     "filter at 0.95": {"assembly.reliable_threshold": 0.95},
-    "background cut 0.5": {"refine.background_cut": 0.5},
+    "background cut 0.6": {"refine.background_cut": 0.6},
     "L_inter and L_intra not divided by D": {"mixture.nll_scale": "per_vector"},
     "no permutations": {"flow.mixing": "none"},
     "centres learn as fast as the INN": {"mixture.centre_lr_factor": 1.0},
-    "with the random walk": {"refine.random_walk": True},
+    "without the random walk": {"refine.random_walk": False},
     "one attention for all heads": {"clip.share_heads": True},
+    "20 iterations of PAR": {"refine.par_iterations": 20},
 }
 
 

@@ -107,6 +107,20 @@ def markdown(runs: Sequence[dict]) -> str:
     return markdown_table(["patches of objects", *PATCHES.values(), "p", "pointing", "correlation inside"], table)
 
 
+def aims(runs: Sequence[dict]) -> str:
+    """Whether Figure 1 came out as hoped, by the means over seeds of the row SHOWN; "" without such runs."""
+    if not (shown := [run for run in runs if run["row"] == SHOWN]):
+        return ""
+    found = headline(shown)
+    nmi, rival, correlation = (found[name] for name in ("part_nmi", "part_nmi_kmeans", "correlation_inside"))
+    hoped = (
+        ("part NMI not below that of k-means on CLIP's patches", f"{nmi:.3f} and {rival:.3f}", nmi >= rival),
+        ("correlation of two CAMs inside the object at most 0.4", f"{correlation:.2f}", correlation <= 0.4),
+    )
+    table = [[aim, told, "met" if met else "missed"] for aim, told, met in hoped]
+    return markdown_table([f"aim ({found['row']}, {len(shown)} seeds)", "found", "verdict"], table)
+
+
 def kept(runs: list[dict]) -> str:
     """Writes FIGURE_1 where there are runs of it; the table."""
     if shown := [run for run in runs if run["row"] == SHOWN]:

@@ -3,7 +3,8 @@
     python benchmarks/queries.py [--preset partworld] [--seeds 5] [--jobs 2]
 
 Runs are those of some of the ablation's rows. Of one run, CLIP features, predicted masks and reliable prototypes are the same for
-every query, and means and k-means centres are of the prototypes that the mixture was fitted to last.
+every query, and means and k-means centres are of the prototypes that the mixture was fitted to last (where the run replays none,
+of those of the training images). Beside them, how well flow and mixture fit prototypes that they learned from, and others.
 Finished runs are kept in `benchmarks/queries.json` with the version of the code, and not repeated.
 """
 
@@ -12,18 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from ablation import ROWS as ABLATION
 from ablation import main
 from torch import Tensor
 
+from vdalib.attributes.losses import intra_class_nll
 from vdalib.evaluation import SeedCurve
 from vdalib.evaluation.measuring import collect_prototypes
 from vdalib.evaluation.run import Run, whole_images
 from vdalib.explore.ablation import ladder
 
 RESULTS = Path(__file__).with_suffix(".json")
-ROWS = {name: ABLATION[name] for name in ("all", "attributes start at k-means", "63 replayed updates after each")}
+ROWS = {name: ABLATION[name] for name in ("all", "no replay", "ActNorm alone", "attributes start at k-means")}
 WEIGHT = 0.6  # of every description but the two that say otherwise
 ALONE, WEIGHED = "none, text alone", "attributes of the mixture, weighed by alpha"
 Describe = Callable[[Tensor, Tensor], Tensor]  # prototypes (n, D) of classes (n,) -> visual descriptions (n, D)
@@ -72,17 +75,35 @@ def descriptions(run: Run, vectors: Tensor, classes: Tensor) -> dict[str, Descri
     }
 
 
+@torch.no_grad()
+def nats(run: Run, vectors: Tensor, classes: Tensor) -> float:
+    """The negative log-likelihood of prototypes (n, D) given their classes (n,), per dimension, without the constant."""
+    mixture = run.method.mixture
+    z, log_det = mixture.flow(vectors)
+    weights = mixture.gmm.log_attribute_weights[classes]
+    return intra_class_nll(mixture.gmm.attribute_energy(z, classes), weights, log_det).mean().item() / vectors.shape[1]
+
+
+def reliable_prototypes(run: Run, split: str) -> tuple[Tensor, Tensor]:
+    """Those of all images of a split: (n, D) of classes (n,)."""
+    dataset = run.dataset(split)
+    found = collect_prototypes(run, dataset, range(len(dataset)))
+    return found.prototypes[found.reliable].float(), found.classes[found.reliable]
+
+
 def measure(run_dir: str) -> dict:
     """Of each query its seed mIoU on the training images at its best threshold, in percent (`seeds`), and the mean cosine of its
-    description to the prototype that it describes (`closeness`).
+    description to the prototype that it describes (`closeness`); of prototypes their `nats`.
     """
     run = Run.load(run_dir)
     train = run.dataset("train")
-    found = collect_prototypes(run, train, range(len(train)))
-    vectors, classes = found.prototypes[found.reliable].float(), found.classes[found.reliable]
+    vectors, classes = reliable_prototypes(run, "train")
     text = F.normalize(run.labeller.class_text.float(), dim=-1)
-    fitted_to, of_classes = run.method.memory["recent"].take()  # what the mixture was fitted to last
-    ways = descriptions(run, fitted_to[:, 0], of_classes)
+    fitted_to = vectors, classes
+    if "recent" in run.method.memory:  # what the mixture was fitted to last
+        recent, of_classes = run.method.memory["recent"].take()
+        fitted_to = recent[:, 0], of_classes
+    ways = descriptions(run, *fitted_to)
     curves = {name: SeedCurve() for name in (ALONE, WEIGHED, *ways)}
     for batch in whole_images(train, range(len(train)), masks=True):
         seen = run.evidence(batch.images, batch.labels)
@@ -103,6 +124,11 @@ def measure(run_dir: str) -> dict:
     return {
         "seeds": seeds,
         "closeness": closeness,
+        "nats": {
+            "fitted to": round(nats(run, *fitted_to), 3) if fitted_to[0] is not vectors else None,
+            "training images": round(nats(run, vectors, classes), 3),
+            "held-out images": round(nats(run, *reliable_prototypes(run, "val")), 3),
+        },
         "alpha": round(alpha.mean().item(), 3),
         "alpha_std": round(alpha.std().item(), 3),
     }

@@ -35,13 +35,14 @@ KEEP_ALL = {"assembly.reliable_filter": False}  # random weights name no class r
 class Cost:
     """stages: name -> mean seconds of a step at the stage's end; parts: likewise, seconds of each part of the step.
 
-    peak_gib: of the process, over all stages. hours: of the whole schedule.
+    peak_gib: of the process, over all stages. hours: of the whole schedule. device: the GPU's name or "CPU".
     """
 
     stages: dict[str, float]
     parts: dict[str, dict[str, float]]
     peak_gib: float
     hours: float
+    device: str
 
 
 class Noise:
@@ -131,7 +132,7 @@ def training_step(config: Config, threads: int, repeats: int, parts: bool = Fals
             trainer.step = end - 1
             split[name] = profiling.part_seconds(lambda: trainer.train_step(batch), repeats)
         hours = sum(seconds[name] * steps for name, (_, steps) in known.items()) / 3600
-    return Cost(seconds, split, peak, hours)
+    return Cost(seconds, split, peak, hours, profiling.device_name())
 
 
 def by_part(config: Config, threads: int, repeats: int) -> str:
@@ -163,6 +164,7 @@ def compared(methods: Sequence[str], preset: str, overrides: Mapping[str, Any], 
                 "method": method,
                 "preset": config.preset,
                 "precision": precision,
+                "device": cost.device,
                 "threads": threads,
                 "version": code_version(),
                 "crop": config.data.crop,

@@ -11,11 +11,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ablation import ROWS, distinct
+from attributes import aims as of_figure_1
 from attributes import markdown as with_parts
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
-from vdalib.explore.ablation import aims, differences, ladder, marked, per_class, reading
-from vdalib.explore.side_by_side import compared, entries_of, parts_of_a_step, steps
+from vdalib.explore.ablation import aims, differences, fits, ladder, marked, per_class, reading
+from vdalib.explore.side_by_side import NAMES, compared, cost_aims, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 
 HERE = Path(__file__).parent
@@ -49,8 +50,11 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
         runs = rows[name]
         gain = paired(rows, name, base, lambda run: run[HEADLINE])
         told = "" if name == base else marked(gain)
-        table.append([name, *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told])
-    columns = [*SHOWN.values(), f"last column over *{base}*"]
+        fewer = f" ({len(runs)} seeds)" if len(runs) < len({entry["seed"] for entry in entries}) else ""
+        table.append(
+            [NAMES.get(name, name) + fewer, *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told]
+        )
+    columns = [*SHOWN.values(), f"last column over *{NAMES.get(base, base)}*"]
     return f"{measured(entries, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
 
 
@@ -89,14 +93,15 @@ def headroom(found: dict) -> str:
     )
 
 
-def full_size(entries: Sequence[dict]) -> str:
+def full_size(file: str) -> str:
     """A step of each method at full size, and VDA's by part."""
+    entries = entries_of(HERE / file)
     if not entries:
         return NOT_YET.format("step")
-    versions, threads = (", ".join(sorted({str(entry[key]) for entry in entries})) for key in ("version", "threads"))
+    versions, devices, threads = (", ".join(sorted({str(e[key]) for e in entries})) for key in ("version", "device", "threads"))
     command = "python benchmarks/step.py --methods all --preset voc12 clip.pretrained=null"
-    told = f"*Version {versions}, {threads} threads; made by `{command}`.*"
-    return f"{told}\n\n{steps(entries)}\n\n{parts_of_a_step(entries)}"
+    told = f"*Version {versions}, {devices}, {threads} threads; made by `{command}`.*"
+    return "\n\n".join(filter(None, (told, steps(entries), cost_aims(entries), parts_of_a_step(entries))))
 
 
 def text_seeds(found: dict) -> str:
@@ -114,7 +119,7 @@ def tables() -> dict[str, str]:
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
         "text": text_seeds(json.loads((HERE / "text_seeds.json").read_text(encoding="utf-8"))),
-        "methods": quality(methods, "methods", "method", base="vda"),
+        "methods": quality(methods, "methods", "method", tuple(NAMES), base="vda"),
         "longer": quality(entries_of(HERE / "methods_x4.json"), "methods", "method", base="vda"),
         "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS + CONTROLS, base=PAPERS_ROWS[0]),
@@ -122,11 +127,14 @@ def tables() -> dict[str, str]:
         "differences": differences(rows) or NOT_YET.format("ablation"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
         "classes": per_class(rows, ("text template only", *CONTROLS)) or NOT_YET.format("ablation"),
-        "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}" if queries else NOT_YET.format("queries"),
-        "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
+        "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{fits(queries)}"
+        if queries
+        else NOT_YET.format("queries"),
+        "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}\n\n{of_figure_1(attributes)}"
         if attributes
         else NOT_YET.format("attributes"),
-        "steps": full_size(entries_of(HERE / "step.json")),
+        "steps": full_size("step.json"),
+        "steps_gpu": full_size("step_gpu.json"),
         "kills": kills(json.loads((HERE / "soak.json").read_text(encoding="utf-8"))),
     }
 

@@ -16,6 +16,14 @@ from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, PARTS
 from vdalib.data.voc import VOC_CLASSES
 
 
+@pytest.fixture(scope="session", autouse=True)
+def the_same_threads():
+    """Benchmarks set the number of threads; even to the same number, that changes the last bits of later sums in a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "set_num_threads", lambda count: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def random_clip_folder(tmp_path_factory):
     """clip.json, vocabulary.json (all data sets' words) and clip.safetensors; sharp enough to tell images apart."""

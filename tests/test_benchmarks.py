@@ -138,7 +138,7 @@ def test_where_clip_has_random_weights_other_backbones_have_too(benchmark, monke
         if function is step.plain_forward:
             return 1.0
         asked.append(config)
-        return step.Cost({"intra-class": 1.0}, {}, 1.0, 1.0)
+        return step.Cost({"intra-class": 1.0}, {}, 1.0, 1.0, "CPU")
 
     monkeypatch.setattr(step, "alone", fake)
     entries = list(step.compared(["vda", "toco"], "voc12", {"clip.pretrained": None}, 1, 1))

@@ -133,7 +133,7 @@ def test_free_text_is_the_prototype_of_its_words(browser, asked):
 
 def test_ground_truth_and_parts_are_the_data_set_s(browser, asked):
     index, k = asked
-    assert browser.maps == (SEED, PSEUDO_LABEL, PREDICTION, TRUTH, PARTS)
+    assert browser.maps == (SEED, REFINED, PSEUDO_LABEL, PREDICTION, TRUTH, PARTS)
     for name, expected in ((TRUTH, browser.dataset.mask(index)), (PARTS, browser.dataset.part_mask(index))):
         assert np.array_equal(browser.view(index, k, map=name).shown, expected)
 
@@ -203,7 +203,7 @@ def test_every_method_shows_its_own_seeds_labels_and_predictions(method, tmp_pat
     Trainer(Config.from_preset(preset or "partworld-smoke", quick | ({} if preset else {"method": method})), tmp_path).fit()
     browser = Browser(Run.load(tmp_path), gallery=3)
     assert browser.queries == ((OWN,) if token else (TEXT, OWN, FREE))
-    assert (REFINED in browser.maps) is (method in ("excel", "weclip"))  # elsewhere no walk refines it
+    assert (REFINED in browser.maps) is not token  # no walk refines those of ToCo and SeCo
     k = browser.classes(0)[0]
     evidence = browser.evidence(0)
     expected = {SEED: evidence.seeds[0, k], PSEUDO_LABEL: evidence.pseudo_label[0], PREDICTION: evidence.prediction[0]}

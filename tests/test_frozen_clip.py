@@ -58,7 +58,7 @@ def test_the_adapter_runs_once_for_training_with_dropout_and_for_calibration_wit
     assert len(calls) == 1 and seen.embedding.requires_grad and not seen.features.patches.requires_grad
     adapter.eval()
     with torch.no_grad(), autocast(method.device, precision):
-        expected = method.clip.encode_image(images, attention=False, embed=adapter)
+        expected = method.clip.encode_image(images, attention=True, embed=adapter)
     assert torch.equal(seen.features.patches, expected.patches)
     assert (seen.embedding == 0).flatten(2).all(2).any()  # channels that dropout took
 

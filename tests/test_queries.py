@@ -1,6 +1,7 @@
 """benchmarks/queries.py: descriptions of prototypes beside plain loops, and what a run of it says."""
 
 import importlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from small_runs import run
 
 from vdalib.evaluation.measuring import collect_prototypes
 from vdalib.evaluation.run import Run
-from vdalib.explore.ablation import ladder
+from vdalib.explore.ablation import fits, ladder
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 
@@ -52,11 +53,28 @@ def test_descriptions_are_those_of_a_plain_loop(queries, opened):
         torch.testing.assert_close(described, closest, atol=1e-3, rtol=1e-3)
 
 
+def test_nats_are_those_of_the_mixture_through_the_jacobian(queries, opened):
+    vectors, classes = queries.reliable_prototypes(opened, "train")
+    flow, gmm = opened.method.mixture.flow.eval(), opened.method.mixture.gmm
+    expected = []
+    for vector, k in zip(vectors[:4], classes[:4].tolist()):
+        jacobian = torch.autograd.functional.jacobian(lambda x: flow(x[None])[0][0], vector)
+        normal = torch.distributions.MultivariateNormal(gmm.attribute_centres()[k], torch.eye(len(vector)))
+        density = (gmm.log_attribute_weights[k] + normal.log_prob(flow(vector[None])[0])).logsumexp(0)
+        constant = len(vector) / 2 * math.log(2 * math.pi)
+        expected.append(-(density + constant + jacobian.slogdet().logabsdet).item() / len(vector))
+    assert queries.nats(opened, vectors[:4], classes[:4]) == pytest.approx(np.mean(expected), abs=1e-4)
+
+
 def test_a_report_has_every_query_and_the_prototype_is_its_own_best_description(queries, run_dir):
     report = queries.measure(run_dir)
     assert list(report["seeds"])[2:] == list(report["closeness"]) and report["closeness"]["the prototype itself"] == 1
     assert report["closeness"]["class mean"] <= report["closeness"]["nearest of 2 k-means centres"] < 1
     assert all(0 <= value <= 100 for value in report["seeds"].values())
+    assert list(report["nats"]) == ["fitted to", "training images", "held-out images"]
     entries = [{"row": "all", "seed": seed, **report} for seed in range(2)]
     table = ladder(entries)
     assert table.startswith("Runs of the row *all*:\n") and table.count("±") == 8 + 7 + 7 + 6
+    assert fits([{**entry, "nats": {"a": 1.0 + entry["seed"], "b": None}} for entry in entries]).splitlines()[-1] == (
+        "| all | 1.50 ± 0.50 |  |"
+    )

@@ -11,6 +11,7 @@ from vdalib.explore.side_by_side import (
     NAMES,
     PUBLISHED,
     compared,
+    cost_aims,
     entries_of,
     measured,
     parts_of_a_step,
@@ -73,7 +74,7 @@ def test_every_cell_of_table_1_says_whether_it_was_measured_or_published():
 
 def test_the_ratios_of_steps_are_those_of_one_precision():
     found = cells(steps([step("vda", "no", 2.0, 4.0), step("excel", "no", 3.0, 2.0), step("vda", "bf16", 1.0, 3.0)]))
-    here = [f"{number} measured" for number in ("3.00", "6.00", "3.0", "2.00", "1.50", "0.50")]
+    here = [f"{number} measured" for number in ("3", "6.00", "3.0", "2.00", "1.50", "0.50")]
     assert found["ExCEL, fp32"] == ["4 x 320 px", *here, "0.77 published", "0.71 published"]
     assert found["VDA, bf16"][5:] == ["1.00 measured", "1.00 measured", "1.00 published", "1.00 published"]
     alone = cells(steps([step("text", "bf16", 1.0, 3.0)]))
@@ -88,8 +89,16 @@ def test_parts_are_of_the_last_stage_and_in_units_of_the_plain_forward():
     found = parts_of_a_step(
         [step("vda", "no", 2.0, 4.0) | split, step("excel", "no", 3.0, 2.0), step("vda", "bf16", 1.0, 3.0) | split]
     )
-    assert cells(found)["clip"] == ["1.00 (2.00)", "1.00 (2.00)"] and cells(found)["whole step"] == ["2.00 (4.00)"] * 2
+    assert cells(found)["frozen CLIP"] == ["1 (2.00)", "1 (2.00)"] and cells(found)["whole step"] == ["2 (4.00)"] * 2
     assert cells(found)["VDA, last stage"] == ["fp32", "bf16"]
+
+
+def test_aims_of_costs_are_met_or_missed_by_their_ratios():
+    vda = step("vda", "no", 1.0, 1.6) | {"stage_seconds": {"segmenter": 0.1, "intra-class": 1.0}}
+    found = cells(cost_aims([vda, step("excel", "no", 1.0, 2.0)]))["VDA, fp32"]
+    assert found[:2] == ["1.00: met (at most 1.1)", "0.80: met (at most 1.1)"]
+    assert found[2:] == ["2.00: missed (at most 1.5)", "1.60: met (at most 1.7)"]
+    assert cost_aims([vda]) == ""
 
 
 def test_published_ratios_are_those_of_the_paper():

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from vdalib.methods.tokens import classification_loss
 from vdalib.segmentation.losses import affinity_loss, gated_crf_energy, token_contrast, token_pairs
 
 
@@ -22,6 +23,14 @@ def literal_contrast(tokens, labels):
                 else:
                     repel, far = repel + a, far + 1
     return 0.5 * (1 - attract / (near + 1)) + 0.5 * repel / (far + 1)
+
+
+def test_the_classification_loss_is_cross_entropy_of_every_class_by_hand():
+    """Two pictures of two classes; log(1 + e^-x) is what a class in the label costs, log(1 + e^x) what another does."""
+    logits, labels = torch.tensor([[2.0, -1.0], [0.0, 3.0]]), torch.tensor([[True, False], [False, True]])
+    first = (math.log1p(math.exp(-2.0)) + math.log1p(math.exp(-1.0))) / 2
+    second = (math.log1p(math.exp(0.0)) + math.log1p(math.exp(-3.0))) / 2
+    assert classification_loss(logits, labels, lambda count: count).item() == pytest.approx((first + second) / 2)
 
 
 def test_token_contrast_is_its_formula_over_ordered_pairs():

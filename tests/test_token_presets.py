@@ -97,15 +97,44 @@ def test_voc12_takes_a_step_of_every_loss_from_weights_that_a_trained_run_needs_
         assert same(network.state_dict(), trainer.method.network.state_dict())
 
 
-def test_two_processes_have_the_losses_of_one(tmp_path):
-    """SeCo on the real small CLIP; in the end every loss counts, and both stores have seen both halves."""
-    changes = QUICK | OWN["seco"] | {"schedule.total_steps": 5, "data.val_size": 2, "data.train_size": 8}
-    changes |= {"options.knowledge_from": 2, "options.segmentation_from": 3, "options.tags_from": 4}
-    start("seco", tmp_path / "alone", changes).fit()
+@each
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="the forty VOC photographs (voc_mini) are not on this machine")
+def test_voc12_takes_a_step_at_full_size(name, tmp_path):
+    """ViT-B/16 with random weights on 448 px, the last stage with all its losses; two images and one CAM scale, to save time."""
+    prepare_labels(REAL, "train_aug", tmp_path)
+    overrides = {
+        "data.root": str(REAL),
+        "data.labels": str(tmp_path),
+        "data.workers": 0,
+        "backbone.pretrained": None,
+        "schedule.batch_size": 2,
+        "schedule.total_steps": 1,
+        "options.segmentation_from": 0,
+        "options.cam_scales": [0.5],
+    } | ({"options.prototypes_from": 0, "options.knowledge_from": 0} if name == "seco" else {})
+    trainer = Trainer(Config.from_preset(f"{name}-voc12", overrides), tmp_path / "run")
+    assert trainer.config.data.crop == 448 and trainer.method.network.classifier.weight.shape == (20, 768)
+    trainer.fit()
+    assert {"segmentation", "energy", "patch_contrast"} <= rows(tmp_path / "run")[0].keys()
+
+
+BEGINNINGS = {  # of the losses, and one that counts in the last step
+    "toco": ({"options.contrast_from": 2, "options.segmentation_from": 3, "options.final_labels_from": 4}, "class_contrast"),
+    "seco": ({"options.knowledge_from": 2, "options.segmentation_from": 3, "options.tags_from": 4}, "reservoir"),
+}
+
+
+@each
+def test_two_processes_have_the_losses_of_one(name, tmp_path):
+    """On the real small CLIP; in the end every loss counts, and stores have seen both halves."""
+    beginnings, last = BEGINNINGS[name]
+    changes = QUICK | OWN[name] | {"schedule.total_steps": 5, "data.val_size": 2, "data.train_size": 8} | beginnings
+    start(name, tmp_path / "alone", changes).fit()
     words = [f"{key}={value}" for key, value in changes.items()]
-    together(str(tmp_path), "--preset", "seco-smoke", *words)
+    together(str(tmp_path), "--preset", f"{name}-smoke", *words)
     assert [(tmp_path / f"processes_{n}").read_text() for n in (0, 1)] == ["2", "2"]
     expected, found = rows(tmp_path / "alone"), rows(tmp_path / "run_0")
-    assert len(expected) == 5 and {"prototype", "reservoir", "segmentation"} <= expected[4].keys()
+    assert len(expected) == 5 and {"patch_contrast", last, "segmentation"} <= expected[4].keys()
     for row, other in zip(expected, found, strict=True):
         assert other == pytest.approx(row, abs=2e-4), row["step"]

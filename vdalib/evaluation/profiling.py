@@ -127,6 +127,11 @@ class _Watch(TorchDispatchMode):
         self.live -= size
 
 
+def device_name() -> str:
+    """What the work runs on: the GPU's name where there is one, else "CPU"."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+
+
 def peak_memory_gib() -> float:
     """Highest memory so far: allocated on the GPU where there is one, else resident in this process."""
     if torch.cuda.is_available():

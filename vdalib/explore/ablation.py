@@ -114,8 +114,14 @@ def reading(rows: Rows) -> str:
 
 
 def verdicts(rows: Rows) -> str:
-    """Each aim with its verdict by HEADLINE, in a line."""
-    return "; ".join(f"{aim.says}: {aim.verdict(paired(rows, aim.better, aim.worse, _measure(HEADLINE)))}" for aim in AIMS)
+    """Each aim with its verdict by HEADLINE and with its differences by every measure, a nested list."""
+    lines = []
+    for aim in AIMS:
+        gains = {key: paired(rows, aim.better, aim.worse, _measure(key)) for key in SHOWN}
+        others = ", ".join(f"{SHOWN[key]} {gained(gain)}" for key, gain in gains.items() if key != HEADLINE and gain)
+        told = f"{gained(gains[HEADLINE])} (by {others})" if others else ""
+        lines.append(f"    - {aim.says}: {aim.verdict(gains[HEADLINE])} {told}".rstrip())
+    return "\n".join(lines)
 
 
 def per_class(rows: Rows, others: Sequence[str]) -> str:
@@ -171,6 +177,15 @@ def ladder(runs: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(f"Runs of the row *{row}*:\n\n{_rungs(list(own.values()))}" for row, own in by_row(runs).items())
 
 
+def fits(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Entries of benchmarks/queries.json as a table: how well flow and mixture fit what they learned from, and the rest."""
+    rows, table = by_row(runs), []
+    for row, own in rows.items():
+        kept = [[entry["nats"][name] for entry in own.values()] for name in runs[0]["nats"]]
+        table.append([row, *(mean_and_error(values, 2) if None not in values else "" for values in kept)])
+    return markdown_table(["nats a dimension, given the class", *runs[0]["nats"]], table)
+
+
 def _rungs(runs: Sequence[Mapping[str, Any]]) -> str:
     table, text, before = [], {}, {}
     for name in runs[0]["seeds"]:
@@ -186,11 +201,11 @@ def _sentence(rows: Rows, aim: Aim) -> str:
     gain = paired(rows, aim.better, aim.worse, _measure(HEADLINE))
     verdict = aim.verdict(gain)
     said = f"*{aim.says[0].upper()}{aim.says[1:]}* ({aim.rule}): **{verdict}**"
-    if verdict == "open":
+    if gain is None or math.isnan(gain.error):
         pairs = gain.pairs if gain else 0
         return f"{said}; it takes two seeds that *{aim.better}* and *{aim.worse}* share, found {pairs}."
     said += f", {gained(gain)} over {gain.pairs} pairs" + ("." if is_finding(gain) else ", which is no finding.")
-    if verdict == "missed":
+    if verdict != "met":
         beside = [(pair, paired(rows, *pair, _measure(HEADLINE))) for pair in aim.related]
         told = [f"*{better}* less *{worse}* {gained(found)}" for (better, worse), found in beside if found]
         said += f" Where to look: {aim.look}." + (f" Beside it: {'; '.join(told)}." if told else "")

@@ -26,6 +26,14 @@ NAMES = {
     "text": "text only",
     "class_mean": "class mean, no INN",
 }
+PART_NAMES = {  # of the marks in the library, as a reader calls them
+    "clip": "frozen CLIP",
+    "cam and affinity": "CAMs and random walk",
+    "par": "PAR",
+    "segmenter backward": "backward pass",
+    "inn and assembly": "INN and assembly",
+    "other": "everything else",
+}
 PRECISIONS = {"no": "fp32"}  # the rest are called as they are
 
 
@@ -103,7 +111,7 @@ def steps(entries: Sequence[Mapping[str, Any]]) -> str:
         other, told = references.get(entry["precision"]), PUBLISHED.get(entry["method"])
         seconds = 3600 * entry["hours"] / entry["steps"]
         name = f"{NAMES[entry['method']]}, {PRECISIONS.get(entry['precision'], entry['precision'])}"
-        cost = [f"{seconds:.2f}", f"{seconds / entry['plain_seconds']:.2f}", f"{entry['hours']:.1f}", f"{entry['peak_gib']:.2f}"]
+        cost = [f"{seconds:.3g}", f"{seconds / entry['plain_seconds']:.2f}", f"{entry['hours']:.1f}", f"{entry['peak_gib']:.2f}"]
         here = [f"{entry[key] / other[key]:.2f}" if other else "" for key in ("hours", "peak_gib")]
         there = [f"{mine / theirs:.2f} published" if told else "" for mine, theirs in zip(told or (), PUBLISHED[REFERENCE])][:2]
         cells = [f"{cell} measured" if cell else "" for cell in (*cost, *here)]
@@ -112,16 +120,34 @@ def steps(entries: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(["", "batch", *columns, "time to VDA's", "memory to VDA's"], rows)
 
 
+def cost_aims(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Whether VDA's step costs what it should, a row a precision: in units of ExCEL's, of the plain forward, and in GiB."""
+    rows = []
+    for precision, forwards in {"no": 1.5, "bf16": 2.5}.items():
+        own = {entry["method"]: entry for entry in entries if entry["precision"] == precision}
+        if not {REFERENCE, "excel"} <= own.keys():
+            continue
+        vda, excel = own[REFERENCE], own["excel"]
+        last = [*vda["stage_seconds"].values()][-1] / vda["plain_seconds"]
+        time, memory = (vda[key] / excel[key] for key in ("hours", "peak_gib"))
+        found = ((time, 1.1), (memory, 1.1), (last, forwards), (vda["peak_gib"], 1.7))
+        cells = [f"{value:.2f}: {'met' if value <= most else 'missed'} (at most {most})" for value, most in found]
+        rows.append([f"VDA, {PRECISIONS.get(precision, precision)}", *cells])
+    columns = ["time to ExCEL's", "memory to ExCEL's", "last stage's step in plain forwards", "peak GiB"]
+    return markdown_table(["aims", *columns], rows) if rows else ""
+
+
 def parts_of_a_step(entries: Sequence[Mapping[str, Any]]) -> str:
     """Where the reference method's step of its last stage goes, in seconds, in brackets in units of the plain forward."""
     own = [entry for entry in entries if entry["method"] == REFERENCE]
     columns = [{**[*entry["part_seconds"].values()][-1], "whole step": [*entry["stage_seconds"].values()][-1]} for entry in own]
     told = [
-        [f"{column[part]:.2f} ({column[part] / entry['plain_seconds']:.2f})" for column, entry in zip(columns, own)]
+        [PART_NAMES.get(part, part)]
+        + [f"{column[part]:.3g} ({column[part] / entry['plain_seconds']:.2f})" for column, entry in zip(columns, own)]
         for part in columns[0]
     ]
     header = [PRECISIONS.get(entry["precision"], entry["precision"]) for entry in own]
-    return markdown_table([f"{NAMES[REFERENCE]}, last stage", *header], [[part, *row] for part, row in zip(columns[0], told)])
+    return markdown_table([f"{NAMES[REFERENCE]}, last stage", *header], told)
 
 
 def time_and_quality(worlds: Mapping[str, Mapping[str, Training]]) -> tuple[Figure, np.ndarray]:
