@@ -71,7 +71,7 @@ def dense_forward(
     images: (B, 3, H, W), normalised as the tower expects; H and W multiples of the patch size.
     calibration: where `patches` come from.
         "none": the tower's own patch tokens.
-        "value": the last block's values in place of its attention, without its MLP (MaskCLIP).
+        "value": the last block's values in place of its attention (MaskCLIP), without its MLP ([R]).
         "static": in the last `calibrated_blocks` blocks, mean of softmax(qq'), softmax(kk') and softmax(vv'),
             summed up beside the original path and without MLPs (CLIP Surgery).
         "learnable": static plus `adapter_attention(embed(layers, grid))` between patches, per head;

@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from scipy.stats import chi2
 
 from vdalib.data.classes import CLASS_COLOURS
@@ -250,7 +251,8 @@ def latent_scatter(points, classes, class_names: Sequence[str], centres=None, at
         if centres is not None:
             star = np.asarray(centres)[index]
             axis.scatter(*star, s=120, color=colour, marker="*", edgecolors="black")
-            axis.annotate(literal(name), star, xytext=(4, 4), textcoords="offset points", fontsize=7)
+            label = axis.annotate(literal(name), star, xytext=(4, 4), textcoords="offset points", fontsize=7, zorder=4)
+            label.set_path_effects([withStroke(linewidth=2, foreground="white")])
         if len(chosen) or centres is not None:
             handles.append(Line2D([], [], color=colour, marker="o", linestyle="", label=literal(name)))
     axis.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
