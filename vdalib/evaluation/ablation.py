@@ -91,7 +91,7 @@ AIMS = (
         BASE,
         "text template only",
         _exceeds,
-        "the seeds of both, each at its own best threshold: are visual queries better before anything is trained by them?",
+        "whether visual queries make better seeds, each at its own best threshold, before anything is trained by them",
         (("+ VDAF", "text template only"), ("text template only, cut 0.6", "text template only")),
     ),
     Aim(
