@@ -27,6 +27,7 @@ CONTROLS = ("class mean, no INN", "k-means of 8 a class, no INN")
 PRESET = "partworld"
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
 CHANGED = "What each method has other than its source's settings for VOC: [the list](docs/own_methods.md#on-the-small-world)."
+ON_THE_WAY = {"seed_miou": "seeds", "refined_seed_miou": "seeds after the walk", "miou": "val", HEADLINE: SHOWN[HEADLINE]}
 KILLS = ("operation", "torn", "time", "start-up")
 
 
@@ -125,6 +126,8 @@ def tables() -> dict[str, str]:
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS + CONTROLS, base=PAPERS_ROWS[0]),
         "ablation": quality(ablation, "ablation", "row", base=BASE) + not_run(rows),
         "differences": differences(rows) or NOT_YET.format("ablation"),
+        "way": differences({row: rows[row] for row in PAPERS_ROWS + CONTROLS if row in rows}, PAPERS_ROWS[0], ON_THE_WAY)
+        or NOT_YET.format("ablation"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
         "classes": per_class(rows, ("text template only", *CONTROLS)) or NOT_YET.format("ablation"),
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{fits(queries)}"

@@ -106,6 +106,7 @@ def test_differences_are_of_the_seeds_that_both_rows_have():
     assert (gain.mean, gain.error, gain.pairs) == (3.0, pytest.approx(1.0), 2) and is_finding(gain)
     assert paired(rows, "all", "nowhere", lambda run: run["miou"]) is None
     assert "| x | 2 | **-3.00 ± 1.00** |" in explained.differences(rows)
+    assert explained.differences(rows, measures={"miou": "val"}).splitlines()[-1] == "| x | 2 | **-3.00 ± 1.00** |"
 
 
 @pytest.mark.parametrize(

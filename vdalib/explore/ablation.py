@@ -42,14 +42,17 @@ def means(rows: Rows) -> str:
     return markdown_table(["mIoU, %", "runs", *SHOWN.values()], table)
 
 
-def differences(rows: Rows, base: str = BASE) -> str:
-    """Every row less `base`, paired by seed, with the standard error of the pairs; in bold what is more than two of them."""
+def differences(rows: Rows, base: str = BASE, measures: Mapping[str, str] = SHOWN) -> str:
+    """Every row less `base`, paired by seed, with the standard error of the pairs; in bold what is more than two of them.
+
+    measures: names in the entries -> heads of columns.
+    """
     table = []
     for row in rows:
-        gains = [paired(rows, row, base, _measure(key)) for key in SHOWN]
+        gains = [paired(rows, row, base, _measure(key)) for key in measures]
         if row != base and gains[0]:
             table.append([row, gains[0].pairs, *map(marked, gains)])
-    return markdown_table([f"less *{base}*, points of mIoU", "pairs", *SHOWN.values()], table) if table else ""
+    return markdown_table([f"less *{base}*, points of mIoU", "pairs", *measures.values()], table) if table else ""
 
 
 def comparable(rows: Rows, base: str = BASE) -> list[str]:
