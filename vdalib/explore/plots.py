@@ -241,19 +241,22 @@ def latent_scatter(points, classes, class_names: Sequence[str], centres=None, at
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"points: shape {points.shape}, expected (n, 2); project them first")
     figure, axes = panels(1, 1, (6.0, 4.5))
-    axis, handles = axes[0, 0], []
+    axis, handles, stars = axes[0, 0], [], np.asarray(centres, float) if centres is not None else None
     for index, name in enumerate(class_names):
         colour = class_colour(name)
         chosen = points[classes == index]
         axis.scatter(*chosen.T, s=10, color=colour, alpha=0.6, linewidths=0)
         if attribute_centres is not None:
             axis.scatter(*np.asarray(attribute_centres)[index].T, s=30, color=colour, marker="x")
-        if centres is not None:
-            star = np.asarray(centres)[index]
-            axis.scatter(*star, s=120, color=colour, marker="*", edgecolors="black")
-            label = axis.annotate(literal(name), star, xytext=(4, 4), textcoords="offset points", fontsize=7, zorder=4)
+        if stars is not None:
+            star, gaps = stars[index], np.linalg.norm(stars - stars[index], axis=1)
+            gaps[index] = np.inf
+            left = stars[gaps.argmin(), 0] > star[0]  # of it, away from the nearest star
+            axis.scatter(*star, s=120, color=colour, marker="*", edgecolors="black", zorder=3)
+            where = {"xytext": (-6 if left else 6, 4), "ha": "right" if left else "left"}
+            label = axis.annotate(literal(name), star, textcoords="offset points", fontsize=7, zorder=2.5, **where)
             label.set_path_effects([withStroke(linewidth=2, foreground="white")])
-        if len(chosen) or centres is not None:
+        if len(chosen) or stars is not None:
             handles.append(Line2D([], [], color=colour, marker="o", linestyle="", label=literal(name)))
     axis.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axis.set(xlabel="first latent direction", ylabel="second latent direction")
