@@ -161,9 +161,6 @@ def time_and_quality(worlds: Mapping[str, Mapping[str, Training]]) -> tuple[Figu
         largest = max((one.memory for one in found.values()), default=1)
         for name, one in found.items():
             axis.scatter(one.minutes, one.miou, s=900 * one.memory / largest, color=colours[name], alpha=0.55, edgecolors="black")
-            axis.annotate(
-                NAMES[name], (one.minutes, one.miou), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=8
-            )
         axis.set(title=title, xlabel="minutes of a training", ylabel="mIoU, %")
         axis.margins(0.25)
         if found:
@@ -171,6 +168,9 @@ def time_and_quality(worlds: Mapping[str, Mapping[str, Training]]) -> tuple[Figu
             axis.legend([disc], [f"area: memory, at most {largest:.3g} GB"], fontsize=7, loc="lower right")
         else:
             axis.text(0.5, 0.5, "not measured yet", transform=axis.transAxes, ha="center")
+    shown = [name for name in NAMES if any(name in found for found in worlds.values())]
+    handles = [Line2D([], [], marker="o", linestyle="", color=colours[name], label=NAMES[name]) for name in shown]
+    figure.legend(handles=handles, loc="outside lower center", ncols=7, fontsize=8, frameon=False)
     return figure, axes
 
 
