@@ -117,6 +117,7 @@ def test_a_training_is_timed_and_measured(benchmark, tmp_path):
     assert all(0 <= numbers[name] <= 100 for name in ("seed_miou", "miou", "miou_ms_crf"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("random_clip")
 def test_a_step_of_every_stage_is_timed_and_a_schedule_takes_all_its_steps(benchmark):
     step = benchmark("step")

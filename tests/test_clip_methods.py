@@ -82,6 +82,7 @@ def test_the_smoke_preset_runs_on_the_real_small_clip(name, tmp_path):
     assert trainer.method.stage(trainer.step - 1) == len(trainer.method.stages) - 1
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.skipif(not REAL.is_dir(), reason="the forty VOC photographs (voc_mini) are not on this machine")
 def test_voc12_runs_a_step_of_every_stage_at_full_size(name, tmp_path):

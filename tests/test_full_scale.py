@@ -12,6 +12,7 @@ from vdalib.training.trainer import Trainer
 REAL = Path(__file__).parents[2] / "shared" / "voc_mini" / "VOCdevkit" / "VOC2012"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the forty VOC photographs (voc_mini) are not on this machine")
 def test_voc12_runs_a_step_of_every_stage_at_full_size(tmp_path):
     prepare_labels(REAL, "train_aug", tmp_path)

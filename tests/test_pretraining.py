@@ -150,6 +150,7 @@ def test_committed_weights_are_small_and_name_most_classes_and_kinds_but_not_all
     assert card["seed_miou_static"] >= 0.35
 
 
+@pytest.mark.slow
 @committed
 def test_committed_weights_give_the_model_cards_numbers():
     card = json.loads((SMALL_CLIP / "card.json").read_text())

@@ -78,6 +78,7 @@ def batch_of(trainer):
     return next(iter(training_batches(trainer.dataset, trainer.config, 0, 1, 0)))
 
 
+@pytest.mark.slow
 def test_every_part_of_a_stage_3_step_is_marked(trainer):
     batch = batch_of(trainer)
     trainer.train_step(batch)

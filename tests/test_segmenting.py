@@ -428,6 +428,7 @@ def test_a_run_whose_classes_have_changed_is_not_continued(folder_run, tmp_path)
         train(pictures, run_dir)
 
 
+@pytest.mark.slow
 def test_one_command_makes_masks_and_report_of_a_folder(tmp_path, monkeypatch, capsys):
     export(tmp_path / "pics", 4, classes=("dog", "cat"))
     monkeypatch.setattr(loading, "SMALL_CLIP", SMALL_CLIP)  # the repository's, as in the notebook's kernel

@@ -125,6 +125,7 @@ BEGINNINGS = {  # of the losses, and one that counts in the last step
 }
 
 
+@pytest.mark.slow
 @each
 def test_two_processes_have_the_losses_of_one(name, tmp_path):
     """On the real small CLIP; in the end every loss counts, and stores have seen both halves."""

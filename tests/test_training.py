@@ -119,6 +119,7 @@ def test_the_optimiser_follows_the_schedule_with_one_rate_for_adapter_and_decode
     assert trained == {id(parameter) for parameter in trainer.model.parameters()}
 
 
+@pytest.mark.slow
 def test_every_stage_of_the_smoke_preset_improves_on_its_first_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(world, "SHAPES", ((96, 96),))
     changes = {
