@@ -15,7 +15,7 @@ from attributes import aims as of_figure_1
 from attributes import markdown as with_parts
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
-from vdalib.explore.ablation import aims, differences, fits, ladder, marked, per_class, reading
+from vdalib.explore.ablation import aims, differences, fits, gaps, ladder, marked, per_class, reading
 from vdalib.explore.side_by_side import NAMES, compared, cost_aims, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 
@@ -130,7 +130,7 @@ def tables() -> dict[str, str]:
         or NOT_YET.format("ablation"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
         "classes": per_class(rows, ("text template only", *CONTROLS)) or NOT_YET.format("ablation"),
-        "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{fits(queries)}"
+        "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{gaps(queries)}\n\n{fits(queries)}"
         if queries
         else NOT_YET.format("queries"),
         "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}\n\n{of_figure_1(attributes)}"

@@ -11,7 +11,7 @@ from small_runs import run
 
 from vdalib.evaluation.measuring import collect_prototypes
 from vdalib.evaluation.run import Run
-from vdalib.explore.ablation import fits, ladder
+from vdalib.explore.ablation import fits, gaps, ladder
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 
@@ -78,3 +78,12 @@ def test_a_report_has_every_query_and_the_prototype_is_its_own_best_description(
     assert fits([{**entry, "nats": {"a": 1.0 + entry["seed"], "b": None}} for entry in entries]).splitlines()[-1] == (
         "| all | 1.50 ± 0.50 |  |"
     )
+
+
+def test_gaps_are_paired_within_a_row_and_between_rows():
+    names = ["text", "weighed", "centre", "mean", "attributes", "latent", "clip", "own"]
+    seeds = {("all", 0): [9, 0, 2, 0, 5, 4, 7, 0], ("all", 1): [9, 0, 2, 0, 5, 4, 9, 0], ("x", 1): [9, 0, 2, 0, 5, 4, 5, 0]}
+    runs = [{"row": row, "seed": seed, "seeds": dict(zip(names, values))} for (row, seed), values in seeds.items()]
+    lines = gaps(runs).splitlines()
+    assert lines[0] == "| seeds, points of mIoU | *all* | *x* | *x* less *all* |"
+    assert lines[2] == "| clip **less** latent | **+4.00 ± 1.00** | +1.00 | -4.00 |"

@@ -180,6 +180,22 @@ def ladder(runs: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(f"Runs of the row *{row}*:\n\n{_rungs(list(own.values()))}" for row, own in by_row(runs).items())
 
 
+def gaps(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Entries of benchmarks/queries.json as a table: differences of two descriptions' seeds in runs of each row, paired by seed.
+
+    The last columns are a row's difference less that of the first row, over the seeds that both have; bold: a finding.
+    """
+    text, _, centre, _, attributes, latent, clip, _ = runs[0]["seeds"]
+    rows, table = by_row(runs), []
+    first, *others = rows
+    for better, worse in ((clip, latent), (attributes, latent), (attributes, centre), (attributes, text)):
+        own = {row: {seed: e["seeds"][better] - e["seeds"][worse] for seed, e in found.items()} for row, found in rows.items()}
+        gained_here = [marked(difference(dict.fromkeys(gap, 0.0), gap)) for gap in own.values()]
+        table.append([f"{better} **less** {worse}", *gained_here, *(marked(difference(own[first], own[row])) for row in others)])
+    heads = [*(f"*{row}*" for row in rows), *(f"*{row}* less *{first}*" for row in others)]
+    return markdown_table(["seeds, points of mIoU", *heads], table)
+
+
 def fits(runs: Sequence[Mapping[str, Any]]) -> str:
     """Entries of benchmarks/queries.json as a table: how well flow and mixture fit what they learned from, and the rest."""
     rows, table = by_row(runs), []
