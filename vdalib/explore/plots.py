@@ -251,7 +251,7 @@ def latent_scatter(points, classes, class_names: Sequence[str], centres=None, at
         if stars is not None:
             star, gaps = stars[index], np.linalg.norm(stars - stars[index], axis=1)
             gaps[index] = np.inf
-            left = stars[gaps.argmin(), 0] > star[0]  # of it, away from the nearest star
+            left = stars[gaps.argmin(), 0] > star[0]  # the name goes there, away from the nearest star
             axis.scatter(*star, s=120, color=colour, marker="*", edgecolors="black", zorder=3)
             where = {"xytext": (-6 if left else 6, 4), "ha": "right" if left else "left"}
             label = axis.annotate(literal(name), star, textcoords="offset points", fontsize=7, zorder=2.5, **where)
