@@ -67,3 +67,13 @@ def test_text_alone_trains_the_segmenter_as_vda_does_without_fusion_and_enhancem
     ours, theirs = run(tmp_path / "text", {"method": "text"}).run_dir, run(tmp_path / "vda", off).run_dir
     assert not weights(ours, "memory")
     assert same(weights(ours, "segmenter"), weights(theirs, "segmenter"))
+
+
+def test_a_class_that_the_mixture_never_met_keeps_its_text(tmp_path):
+    method = start(tmp_path, {"mixture.batch_size": 64}).method
+    text, dim = method.labeller.class_text, method.clip.dim
+    classes = torch.arange(len(text))
+    assert torch.equal(method.fused(torch.randn(len(text), dim), classes), text) and torch.equal(method.anchors(), text)
+    method.mixture_step(F.normalize(torch.randn(8, 1, dim), dim=2), torch.full((8,), 3), intra=False)
+    changed = (method.fused(torch.randn(len(text), dim), classes) != text).any(1)
+    assert changed.nonzero()[:, 0].tolist() == (method.anchors() != text).any(1).nonzero()[:, 0].tolist() == [3]

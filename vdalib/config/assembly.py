@@ -24,7 +24,7 @@ class MixtureConfig(Section):
     """The hierarchical mixture in latent space and how it is fitted (docs/equations.md)."""
 
     attributes: Size = 8  # of each class: M [N]
-    patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [A], else [R]
+    patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [N], else [R]
     start: Literal["random", "kmeans"] = "random"  # of attribute offsets; kmeans of recent latents when stage 3 begins is [R]
     offset_scale: Positive = 0.1  # initial spread of attribute offsets, latent units [R]
     batch_size: Annotated[int, Range(at_least=2, at_most=LARGE)] = 16  # reliable prototypes per INN step [N]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -111,10 +113,13 @@ class VDA(VisualQueryMethod):
         )
 
     def fused(self, prototypes: Tensor, classes: Tensor) -> Tensor:
-        return self.assembler.query(prototypes, classes, self.labeller.class_text).query
+        """A class that no INN step has met has a random centre; it keeps its text [R]."""
+        text, met = self.labeller.class_text, self.mixture.gmm.met[classes] > 0
+        return torch.where(met[:, None], self.assembler.query(prototypes, classes, text).query, text[classes])
 
     def anchors(self) -> Tensor:
-        return self.assembler.anchors()
+        met = self.mixture.gmm.met > 0
+        return torch.where(met[:, None], self.assembler.anchors(), self.labeller.class_text)
 
     def learn(self, seen: ClipEvidence, step: Step) -> dict[str, Tensor]:
         """Every process makes the same INN steps on the gathered prototypes, so the INN needs no gradient exchange."""
@@ -161,6 +166,8 @@ class VDA(VisualQueryMethod):
     @torch.no_grad()
     def _start_attributes(self) -> None:
         vectors, classes = self.memory["recent"].take()
-        if len(classes):
-            z, _ = self.mixture.flow(vectors.flatten(0, 1))
-            self.mixture.gmm.initialise_attributes(z, classes.repeat_interleave(vectors.shape[1]))
+        if not len(classes):
+            warnings.warn("mixture.start: kmeans found no reliable prototype yet, so attributes start at random", stacklevel=2)
+            return
+        z, _ = self.mixture.flow(vectors.flatten(0, 1))
+        self.mixture.gmm.initialise_attributes(z, classes.repeat_interleave(vectors.shape[1]))

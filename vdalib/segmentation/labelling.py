@@ -17,7 +17,7 @@ from vdalib.segmentation.segmenter import patch_affinity
 class ImagePrototypes:
     """What the decoder's current masks say of each image's classes.
 
-    prototypes: (B, K, D), L2-normalised mean of CLIP's patch features over the pixels predicted as k; zero where absent.
+    prototypes: (B, K, D), L2-normalised mean of CLIP's patch features over the patches predicted as k; zero where absent.
     present:    (B, K) bool, the class is in the label and predicted somewhere.
     reliable:   (B, K) bool, present and named right by zero shot (all of `present` without the filter).
     """
