@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from small_runs import ONE_OF_EACH, Poison, assert_same_run, copy_of, rows, run, same, start, weights
 
+from vdalib.config import Config
 from vdalib.training import checkpoints, trainer
 
 pytestmark = pytest.mark.usefixtures("random_clip")
@@ -71,6 +72,21 @@ def test_another_configuration_in_the_same_directory_is_refused(tmp_path):
         start(tmp_path, {"schedule.total_steps": 12})
 
 
+def test_a_run_goes_on_with_other_habits_and_its_data_elsewhere(tmp_path, reference):
+    run(tmp_path, until=4)
+    elsewhere = {"data.workers": 1, "schedule.keep": 7, "data.labels": str(tmp_path / "labels")}
+    run(tmp_path, elsewhere)
+    assert_same_run(tmp_path, reference)
+    assert Config.of_run(tmp_path).schedule.keep == 7
+
+
+def test_what_lies_after_the_own_last_checkpoint_is_not_another_processes(tmp_path):
+    trainer = run(tmp_path, until=3)
+    trainer.fit(until=5)  # a checkpoint after 4
+    trainer.fit(until=6)
+    assert [row["step"] for row in rows(tmp_path)] == [0, 1, 2, 3, 4, 5] and trainer.step == 6
+
+
 @pytest.mark.filterwarnings("ignore")  # those of the checkpoints that are passed over
 def test_no_file_that_resuming_reads_can_carry_code(tmp_path):
     """Pickles under every name that a run has and that accelerate would read, with the manifest of a forger."""
@@ -119,5 +135,22 @@ def test_a_failure_while_saving_costs_nothing_but_steps(failing, reference, tmp_
     complete = max(path.name for path in tmp_path.glob("checkpoints/*[0-9]"))
     assert complete == ("step_0000009" if failing == "segmenter" else "step_0000008")
     assert same(weights(tmp_path, "memory"), before["memory"])
+    start(tmp_path).fit()
+    assert_same_run(tmp_path, reference)
+
+
+def test_a_process_killed_between_both_files_of_weights_leaves_none_behind(reference, tmp_path, monkeypatch):
+    save_tensors = trainer.save_tensors
+
+    def killed(path, *arguments):
+        if path.stem == "memory":
+            raise KeyboardInterrupt
+        save_tensors(path, *arguments)
+
+    run(tmp_path, until=8)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trainer, "save_tensors", killed)
+        start(tmp_path).fit()
+    assert not same(weights(tmp_path, "memory"), weights(reference, "memory"))
     start(tmp_path).fit()
     assert_same_run(tmp_path, reference)

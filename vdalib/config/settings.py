@@ -34,7 +34,7 @@ from vdalib.config.schema import (
     nested,
     plain,
 )
-from vdalib.config.sources import PATHS, read_settings
+from vdalib.config.sources import OUTWARD, PATHS, read_settings
 from vdalib.config.words import in_words
 from vdalib.io import atomic_path
 
@@ -303,9 +303,10 @@ class Config(Section):
             )
         return cls.from_preset(path, overrides)
 
-    def differences(self, other: Config) -> list[str]:
-        """The settings that `other` has different, one sentence each."""
-        return [*_differences(self.to_dict(), other.to_dict())]
+    def differences(self, other: Config) -> dict[str, str]:
+        """Dotted name -> a sentence, of the settings that `other` has different; those of OUTWARD do not count."""
+        found = _differences(self.to_dict(), other.to_dict())
+        return {name: said for name, said in found if name not in OUTWARD}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -327,9 +328,9 @@ class Config(Section):
             temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[str]:
+def _differences(saved: dict, given: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in given.items():
         if isinstance(value, dict) and isinstance(saved.get(name), dict) and value.keys() == saved[name].keys():
             yield from _differences(saved[name], value, f"{prefix}{name}.")
         elif name not in saved or value != saved[name]:
-            yield f"{prefix}{name} is {saved.get(name)!r} there, {value!r} here"
+            yield f"{prefix}{name}", f"{prefix}{name} is {saved.get(name)!r} there, {value!r} here"

@@ -13,6 +13,8 @@ from vdalib.config.schema import did_you_mean, merged
 
 _FOLDERS, _FILES = ("data.root", "data.labels", "data.masks"), ("clip.pretrained", "clip.sentences", "backbone.pretrained")
 PATHS = _FOLDERS + _FILES  # that may lie in the run directory
+_HABITS = ("data.workers", "schedule.keep", "schedule.checkpoint_every", "schedule.validate_every", "tracker")
+OUTWARD = ("preset", *_FOLDERS, *_HABITS)  # where a run lies, what it keeps, how often it is looked at: not what it computes
 _PRESETS = resources.files("vdalib.config") / "presets"
 
 
@@ -34,6 +36,16 @@ def resolved(overrides: Mapping[str, Any]) -> dict[str, Any]:
         return isinstance(value, str) and (name in _FOLDERS or (name in _FILES and Path(value).is_file()))
 
     return {name: str(Path(value).resolve()) if is_path(name, value) else value for name, value in overrides.items()}
+
+
+def preset_paths(source: str | Path) -> dict[str, Any]:
+    """The relative paths that a YAML preset names, as overrides for use from another folder."""
+    values, named = read_settings(source), {}
+    for name in PATHS:
+        section, _, key = name.partition(".")
+        if isinstance(inside := values.get(section), dict) and isinstance(inside.get(key), str):
+            named[name] = inside[key]
+    return {name: path for name, path in resolved(named).items() if path != named[name]}
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:

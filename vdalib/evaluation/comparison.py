@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 
 from vdalib.config import Config
+from vdalib.config.sources import OUTWARD
 from vdalib.evaluation.measures import Measures, logged_rows
-
-# Settings that say where a run lies, and not what it computes.
-PLACES = ("preset", "data.root", "data.labels", "data.workers", "tracker")
 
 
 @dataclass(frozen=True)
 class Record:
     """What a run directory says about itself; no weights are opened.
 
-    settings: dotted name -> value, without seed and PLACES. rows: of metrics.jsonl.
+    settings: dotted name -> value, without seed and OUTWARD ones. rows: of metrics.jsonl.
     """
 
     folder: Path
@@ -35,7 +33,7 @@ class Record:
         folder = Path(run_dir)
         settings = dict(_flat(Config.of_run(folder).to_dict()))
         seed = settings.pop("seed")
-        settings = {name: value for name, value in settings.items() if name not in PLACES}
+        settings = {name: value for name, value in settings.items() if name not in OUTWARD}
         return cls(folder, seed, settings, logged_rows(folder), Measures.of_run(folder))
 
 

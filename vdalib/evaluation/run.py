@@ -91,7 +91,7 @@ class Run:
             method = method_class(config.method)(config, class_names(config.data), device)
         if step is None:
             load_weights(method.network.trained, weights)
-            step = max(steps, default=config.schedule.total_steps)
+            step = checkpoints.step_of(weights)
             method.remembers = memory.exists()
             if method.remembers:
                 load_weights(method.memory, memory)

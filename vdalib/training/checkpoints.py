@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -33,6 +34,15 @@ def steps(run_dir: Path) -> list[int]:
     """The steps that have a checkpoint, damaged ones among them, in order; folders of other names are not ours."""
     names = (re.fullmatch(r"step_(\d{7,})", path.name) for path in (run_dir / "checkpoints").glob("step_*"))
     return sorted(int(name[1]) for name in names if name)
+
+
+def step_of(weights: Path) -> int | None:
+    """Of which step the weights at the top of a run directory are; None where the file is missing or damaged."""
+    try:
+        with safe_open(weights, "pt") as file:
+            return int((file.metadata() or {})["step"])
+    except (OSError, SafetensorError, KeyError):
+        return None
 
 
 def write(run_dir: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:

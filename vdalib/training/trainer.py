@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from accelerate.utils import gather_object
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.profiler import record_function
 
@@ -190,6 +189,7 @@ class Trainer:
         parts |= {f"optimizer_{i}": checkpoints.optimizer_tensors(optimizer) for i, optimizer in enumerate(self._optimizers)}
         scaler = self.accelerator.scaler
         checkpoints.write(self.run_dir, self.step, parts, {"scaler": scaler.state_dict() if scaler else None})
+        self._newest = self.step
         self.save_weights()
         self._prune()
 
@@ -264,17 +264,16 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return
-        weights, config = self.run_dir / "segmenter.safetensors", self.run_dir / "config.yaml"
-        if self.step == 0:
-            if config.exists():
-                self._require_same_config()
-            if weights.exists():
-                raise ValueError(
-                    f"{weights}: a trained model without a checkpoint to go on from; use another run directory or delete it"
-                )
-            self.config.save(config)
-        elif not weights.exists() or _step_of(weights) != self.step:  # killed between checkpoint and weights
-            self.save_weights()
+        weights, memory, config = (self.run_dir / name for name in ("segmenter.safetensors", "memory.safetensors", "config.yaml"))
+        if config.exists():
+            self._require_same_config()
+        if self.step == 0 and weights.exists():
+            raise ValueError(
+                f"{weights}: a trained model without a checkpoint to go on from; use another run directory or delete it"
+            )
+        self.config.save(config)
+        if self.step and {checkpoints.step_of(weights), checkpoints.step_of(memory)} != {self.step}:
+            self.save_weights()  # a process was killed between checkpoint and weights
         self._forget_metrics_after(self.step)
         self._prune()  # a killed process may not have come to it
 
@@ -294,7 +293,7 @@ class Trainer:
     def _require_same_config(self) -> None:
         path = self.run_dir / "config.yaml"
         saved = Config.of_run(self.run_dir)
-        if changes := "; ".join(saved.differences(self.config)):
+        if changes := "; ".join(saved.differences(self.config).values()):
             raise ValueError(f"{path}: {changes}; use another run directory or delete this one")
 
     def _forget_metrics_after(self, step: int) -> None:
@@ -303,15 +302,6 @@ class Trainer:
             kept = [line for line in path.read_text(errors="replace").splitlines() if _row_step(line) < step]
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(line + "\n" for line in kept))
-
-
-def _step_of(weights: Path) -> int | None:
-    """Of which step the weights are; None where the file is damaged."""
-    try:
-        with safe_open(weights, "pt") as file:
-            return int((file.metadata() or {})["step"])
-    except (SafetensorError, KeyError):
-        return None
 
 
 def _row_step(line: str) -> float:
