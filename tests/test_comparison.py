@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -60,6 +61,15 @@ def test_runs_without_shared_seeds_are_compared_by_their_means():
     assert (one.mean, one.pairs) == (3.0, 1) and math.isnan(one.error)
     assert difference({0: 50.0, 1: 54.0}, {1: 55.0, 2: 70.0}).pairs == 0  # one pair alone has no error
     assert difference({}, {0: 1.0}) is None
+
+
+def test_of_two_measurements_of_a_run_the_later_counts(tmp_path):
+    folder = made_up(tmp_path / "run", miou=40.0)
+    os.utime(folder / "metrics.json", (1, 1))
+    Measures({"miou": 50.0}).write(folder / "evaluation.json")
+    assert Measures.of_run(folder).table == {"miou": 50.0}
+    os.utime(folder / "evaluation.json", (0, 0))
+    assert Measures.of_run(folder).table == {"miou": 40.0}
 
 
 def test_only_what_is_computed_differs(tmp_path):

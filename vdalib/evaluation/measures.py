@@ -73,13 +73,13 @@ class Measures:
 
     @classmethod
     def of_run(cls, run_dir: str | Path) -> Measures:
-        """All that FILES of a run directory hold, the later one winning; empty where it was not evaluated."""
+        """All that FILES of a run directory hold, what was written last winning; empty where it was not evaluated."""
         table: dict[str, float] = {}
         per_class: dict[str, dict[str, float]] = {}
-        for name in FILES:
-            if (Path(run_dir) / name).exists():
-                found = cls.read(Path(run_dir) / name)
-                table, per_class = table | found.table, per_class | found.per_class
+        there = [path for path in (Path(run_dir) / name for name in FILES) if path.exists()]
+        for path in sorted(there, key=lambda path: path.stat().st_mtime_ns):
+            found = cls.read(path)
+            table, per_class = table | found.table, per_class | found.per_class
         return cls(table, per_class)
 
 
