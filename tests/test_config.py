@@ -1,11 +1,12 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
 from vdalib.config import ClipConfig, Config, ScheduleConfig, SegmenterConfig, parse_overrides, preset_names
-from vdalib.config.sources import resolved
+from vdalib.config.sources import preset_paths, resolved
 
 
 def test_the_presets_are_there_and_survive_dict_and_yaml(tmp_path):
@@ -98,6 +99,20 @@ def test_paths_hold_from_another_folder_and_tags_stay(tmp_path, monkeypatch):
     assert resolved(given) == given | paths
 
 
+def test_relative_paths_of_a_file_hold_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("base: voc12\ndata: {root: voc}\nclip: {sentences: builtin}\n")
+    assert preset_paths("mine.yaml") == {"data.root": str(tmp_path / "voc")}
+    assert preset_paths("voc12") == {}
+    Path("broken.yaml").write_text("data: 3\n")
+    assert preset_paths("broken.yaml") == {}
+
+
+def test_an_empty_mapping_empties_what_a_preset_has(tmp_path):
+    assert Config.from_preset("weclip-voc12").clip.prompt_words
+    assert not Config.from_preset("weclip-voc12", {"clip.prompt_words": {}}).clip.prompt_words
+
+
 def test_a_file_may_start_from_a_preset(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("base: voc12\nschedule: {batch_size: 16}\n")
@@ -114,6 +129,10 @@ def test_a_file_may_start_from_a_preset(tmp_path):
             "unknown setting 'schedule.batchsize'; the nearest known one is 'schedule.batch_size'",
         ),
         ({"shedule": {}}, "unknown setting 'shedule'; the nearest known one is 'schedule'"),
+        (
+            {"method": "seco", "options.as_published": True, "options.background_attracts": False},
+            "options.background_attracts: false is ours, options.as_published is not",
+        ),
         ({"schedule": 3}, "schedule: expected a mapping of settings, got 3"),
         ({"schedule.batch_size": "four"}, "schedule.batch_size: expected int, got 'four'"),
         ({"schedule.batch_size": True}, "schedule.batch_size: expected int, got True"),

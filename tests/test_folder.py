@@ -131,6 +131,13 @@ def test_a_class_is_not_its_own_background(root):
     assert not {"grass", "sea"} & set(background) and len(background) == 23
 
 
+def test_a_synonym_is_not_background_either_and_settings_are_completed_once(root):
+    classes(root, "synonyms: {cat: [tree]}\n")
+    prepare_folder(root)
+    once = completed(Config.from_preset("folder", {"data.root": str(root)}))
+    assert "tree" not in once.clip.background_prompts and completed(once) == once
+
+
 @pytest.fixture
 def corrected(root, tmp_path):
     """The masks of two of the pictures: as `segment` writes them, and as an editor in RGB does."""

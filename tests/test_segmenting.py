@@ -287,6 +287,14 @@ def test_a_picture_that_cannot_be_predicted_does_not_stop_the_others(folder_run,
     assert outcome.failed["a"] == f"{tmp_path / 'a.png'}: {str(error) or 'MemoryError'}"
 
 
+def test_a_folder_of_which_no_picture_could_be_segmented_gets_the_reason_and_no_report(folder_run, tmp_path, monkeypatch):
+    run_dir = shutil.copytree(folder_run[0], tmp_path / "run", ignore=shutil.ignore_patterns("masks", "report*"))
+    monkeypatch.setattr(segmenting, "predict", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(ValueError, match="no picture could be segmented, the first because: .*MemoryError"):
+        segment_and_report(run_dir)
+    assert not (run_dir / "report.html").exists()
+
+
 def test_overlays_confidence_maps_and_class_lists_of_someone_else_are_not_overwritten(folder_run, tmp_path):
     images, _ = find_images([picture(tmp_path / "a.png")])
     for place in ("overlays/a.jpg", "confidence/a.png", "classes.txt"):

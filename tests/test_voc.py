@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vdalib.config import DataConfig
-from vdalib.data import build_dataset, class_names
+from vdalib.config import Config, DataConfig
+from vdalib.data import build_dataset, class_names, is_prepared
 from vdalib.data.images import read_image, read_mask, save_mask, voc_palette
 from vdalib.data.voc import VOC_CLASSES, VOCSegmentation, prepare_labels
 
@@ -52,6 +53,16 @@ def test_labels_come_from_annotations_and_where_absent_from_masks(root, tmp_path
     ]
     assert json.loads(path.read_text())["labels_from_masks"] == 1
     assert not list(root.glob("labels_*"))
+
+
+def test_a_data_set_is_prepared_when_both_label_files_are_where_they_are_written(root, tmp_path):
+    config = Config.from_preset(
+        "voc12", {"data.root": str(tmp_path), "data.train_split": "train", "data.val_split": "train"}
+    ).data
+    assert not is_prepared(config)
+    prepare_labels(tmp_path, "train")
+    assert is_prepared(config) and is_prepared(replace(config, root=str(root)))
+    assert not is_prepared(replace(config, labels=str(tmp_path))) and not is_prepared(replace(config, val_split="val"))
 
 
 def test_a_sample_is_an_rgb_image_its_labels_and_its_name(root):

@@ -149,7 +149,7 @@ def test_verifying_lists_all_that_is_missing_and_where_it_comes_from(served, tmp
     said = str(error.value)
     assert "ImageSets/Segmentation/val.txt: from voc.tar (1 kB, http://" in said
     assert "train_aug.txt (written from the masks in SegmentationClassAug): from sbd.tgz" in said
-    assert "leave out --no-download" in said
+    assert "have it downloaded by `vdalib prepare` (without --no-download)" in said
 
     folder = tmp_path / "VOC2012"
     write_voc(folder)

@@ -60,7 +60,7 @@ def segment_and_report(run_dir: str | Path, probabilities: bool = False) -> Path
     """Segment every picture of the run's folder, tagged or not, by the run's scales and DenseCRF, and write report.html.
 
     Masks and overlays go to run_dir/masks and run_dir/overlays, as `vdalib.commands.segment.segment` says, small pictures
-    for the page to run_dir/report. Returns the page's path.
+    for the page to run_dir/report. Returns the page's path. Raises ValueError where no picture could be segmented.
     """
     run_dir = Path(run_dir)
     run = Run.load(run_dir, device="cuda" if torch.cuda.is_available() else "cpu")
@@ -80,6 +80,8 @@ def segment_and_report(run_dir: str | Path, probabilities: bool = False) -> Path
         reduced = mask.size > side_limit(run.predictor) ** 2
         findings.append(Finding(name, file, tags.get(file), counts / mask.size, read_note(path)["confidence"], reduced))
         _write_layers(run_dir / "report", name, files[file], mask, palette)
+    if not findings:
+        raise ValueError(f"{run_dir}: no picture could be segmented, the first because: {next(iter(outcome.failed.values()))}")
     findings.sort(key=lambda finding: finding.confidence)
     left_out = dataset.skipped | {names[name]: reason for name, reason in outcome.failed.items()}
     page = run_dir / "report.html"

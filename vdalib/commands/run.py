@@ -10,6 +10,7 @@ from vdalib.commands.estimate import estimate
 from vdalib.commands.notebooks import NOTEBOOKS, execute
 from vdalib.commands.status import StatusLine
 from vdalib.config import Config, preset_names
+from vdalib.config.sources import preset_paths
 
 LEFT = {  # what a run leaves in its directory -> what it is
     "report.html": "the report: open it in a browser",
@@ -32,6 +33,7 @@ def run(preset: str, run_dir: Path, overrides: dict[str, Any]) -> None:
     """
     run_dir = run_dir.resolve()
     preset = preset if preset in preset_names() else str(Path(preset).resolve())  # notebooks run elsewhere
+    overrides = preset_paths(preset) | overrides
     overrides, own_folder = _ready_data(preset, overrides, run_dir)
     print(estimate(Config.from_preset(preset, overrides), run_dir), flush=True)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -74,11 +76,9 @@ def _ready_data(preset: str, overrides: dict[str, Any], run_dir: Path) -> tuple[
         if data.root and run_dir.is_relative_to(data.root):
             raise ValueError(f"--run-dir {run_dir}: lies among the pictures of {data.root}; choose one outside")
     from vdalib.clip.loading import require_words
-    from vdalib.data import completed, prepare
-    from vdalib.data.labels import label_file
+    from vdalib.data import completed, is_prepared, prepare
 
-    splits = (data.train_split, data.val_split)
-    if own_folder or not all(label_file(data.labels or data.root or "", split).exists() for split in splits):
+    if own_folder or not is_prepared(data):
         prepare(data)
     require_words(completed(Config.from_preset(preset, overrides)))
     return overrides, own_folder

@@ -18,7 +18,7 @@ from vdalib.commands import notebooks as headless
 from vdalib.config import Config
 from vdalib.config.reading import read_yaml, shown
 from vdalib.config.schema import Section, Seed, did_you_mean
-from vdalib.config.sources import preset_names, resolved
+from vdalib.config.sources import preset_names, preset_paths, resolved
 from vdalib.io import atomic_path, write_json
 
 FINISHED = "finished.json"
@@ -182,7 +182,7 @@ class Sweep(Section):
 
     def _task(self, outcome: Outcome) -> tuple[Path, Path, dict[str, Any], dict[str, Any]]:
         """What a worker needs of a run, its paths absolute."""
-        given = resolved(outcome.given)
+        given = (preset_paths(outcome.given["preset"]) if "preset" in outcome.given else {}) | resolved(outcome.given)
         for name in {"preset", "data_root"} & given.keys():
             if given[name] not in preset_names() and Path(given[name]).exists():
                 given[name] = str(Path(given[name]).resolve())

@@ -112,10 +112,10 @@ def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings, `over` winning wherever both speak."""
+    """Nested mappings, `over` winning wherever both speak; an empty one empties."""
     result = dict(under)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        both = value and isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
         result[key] = merged(result[key], value) if both else value
     return result
 

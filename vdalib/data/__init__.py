@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from vdalib.config import Config, DataConfig
 from vdalib.config.settings import CORRECTED
@@ -73,6 +74,14 @@ def prepare(config: DataConfig, download: bool = False) -> None:
     prepare_files(config, download)
 
 
+def is_prepared(config: DataConfig) -> bool:
+    """Whether both splits have a label file."""
+    from vdalib.data.labels import label_file
+
+    roots = (config.labels,) if config.labels else (config.root or "", Path(config.root or "") / "VOCdevkit" / "VOC2012")
+    return any(all(label_file(root, split).exists() for split in (config.train_split, config.val_split)) for root in roots)
+
+
 def completed(config: Config) -> Config:
     """The settings with what only a prepared folder knows, so that a run needs no data to be used.
 
@@ -86,10 +95,11 @@ def completed(config: Config) -> Config:
 
     _require_root(config.data)
     known = read_prepared(config.data.root, config.data.labels)
-    words = {word.lower() for own in config.clip.words(known["classes"]) for word in own}
-    background = known["background"] or [word for word in config.clip.background_prompts if word.lower() not in words]
-    clip = replace(config.clip, synonyms=config.clip.synonyms | known["synonyms"], background_prompts=background)
-    return replace(config, clip=clip, data=replace(config.data, classes=known["classes"], colours=known["colours"]))
+    clip = replace(config.clip, synonyms=config.clip.synonyms | known["synonyms"])
+    words = {word.lower() for own in clip.words(known["classes"]) for word in own}
+    background = known["background"] or [word for word in clip.background_prompts if word.lower() not in words]
+    data = replace(config.data, classes=known["classes"], colours=known["colours"])
+    return replace(config, clip=replace(clip, background_prompts=background), data=data)
 
 
 def _masks(config: DataConfig) -> str:

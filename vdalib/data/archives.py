@@ -46,7 +46,7 @@ def complete(
             put(fetch(archive, folder))
     if gaps := find_gaps():
         lines = [f"{what}: from {source.name} ({source.size}, {source.url})" for what, source in gaps]
-        cure = "these archives do not have it" if download else "leave out --no-download to have it downloaded"
+        cure = "these archives do not have it" if download else "have it downloaded by `vdalib prepare` (without --no-download)"
         raise FileNotFoundError(f"{folder}: not complete; put it there, or {cure}; missing: {as_list(lines)}")
 
 
