@@ -111,7 +111,7 @@ def plain_forward(config: Config, threads: int, repeats: int) -> float:
 
 
 def training_step(config: Config, threads: int, repeats: int, parts: bool = False) -> Cost:
-    """Steps at the end of every stage of a method, on one batch; its memory is read before the profiler adds its own.
+    """Steps at the end of every stage of a method, on one batch.
 
     A segmenter on CLIP shuns background here, so that untrained ones find the classes of every image, as trained ones do.
     """

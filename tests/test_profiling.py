@@ -1,5 +1,7 @@
 """Costs by part: FLOPs against closed forms, memory against known tensors, and marks that change nothing."""
 
+import time
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -99,3 +101,23 @@ def test_measuring_changes_no_weight(tmp_path, random_clip, measure):
     expected = copy_of(plain.method.segmenter)
     for name, value in copy_of(measured.method.segmenter).items():  # attention is written out where FLOPs are counted
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_moment_belongs_to_the_innermost_mark_and_all_moments_add_up():
+    def step():
+        with record_function("clip"):
+            time.sleep(0.02)
+            with record_function("clip"), record_function("a mark of someone else"):
+                time.sleep(0.02)
+            with record_function("par"):
+                time.sleep(0.02)
+        time.sleep(0.02)
+
+    started = time.perf_counter()
+    spent = profiling.part_seconds(step, 2)
+    elapsed = (time.perf_counter() - started) / 2
+    assert spent["clip"] > 1.5 * spent["par"] > 0.02 and spent["other"] >= 0.02
+    assert 0.9 * elapsed < sum(spent.values()) <= elapsed
+    before = dict(spent)
+    step()
+    assert spent == before, "nobody listens any more"

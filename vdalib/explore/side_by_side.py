@@ -138,8 +138,11 @@ def cost_aims(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def parts_of_a_step(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Where the reference method's step of its last stage goes, in seconds, in brackets in units of the plain forward."""
-    own = [entry for entry in entries if entry["method"] == REFERENCE]
+    """Where the reference method's step of its last stage goes, in seconds, in brackets in units of the plain forward; "" where
+    no parts were measured."""
+    own = [entry for entry in entries if entry["method"] == REFERENCE and entry["part_seconds"]]
+    if not own:
+        return ""
     columns = [{**[*entry["part_seconds"].values()][-1], "whole step": [*entry["stage_seconds"].values()][-1]} for entry in own]
     told = [
         [PART_NAMES.get(part, part)]
