@@ -96,14 +96,15 @@ def main() -> None:
         consumed = {}
         for precision in ("no", "bf16"):
             trainer = Trainer(replace(config, precision=precision), Path(folder) / precision, dataset)
-            trainer.step = sum(config.schedule.stage_ends[:1]) + config.schedule.inter_steps  # stage 3
-            batch = next(iter(training_batches(dataset, with_workers(config, 0))))
+            trainer.step = trainer.method.stage_ends[-1] - 1
+            batch = next(iter(training_batches(dataset, with_workers(config, 0), views=trainer.method.views)))
+            batch = {name: value.to(trainer.device) for name, value in batch.items()}
             seconds = profiling.seconds(lambda step=trainer.train_step, batch=batch: step(batch), given.repeats)
             consumed[precision] = config.schedule.batch_size / seconds
 
     print(f"\n{given.preset}, {config.clip.model}, {len(images)} images repeated, {given.threads} threads")
     for precision, rate in consumed.items():
-        print(f"a training step (stage 3, precision {precision}) consumes {rate:.2f} images/s")
+        print(f"a training step (last stage, precision {precision}) consumes {rate:.2f} images/s")
     print(f"\n{'workers':<9}{'images/s':>9}" + "".join(f"{f'times {name}':>12}" for name in consumed) + f"{'peak MiB after':>18}")
     print(f"{'':<42}" + "".join(f"{part:>8.2f}" for part in PARTS) + "  of an epoch")
     for workers in given.workers:

@@ -26,16 +26,17 @@ from vdalib.segmentation.labelling import PseudoLabeller
 RESULTS = Path(__file__).with_suffix(".json")
 ATTRIBUTES = 42  # ExCEL's share of the sentences, which are PartWorld's statements of classes, colours and parts
 ENRICHED = {"clip.sentences": "builtin", "clip.attributes": ATTRIBUTES}
-WALK = {"refine.random_walk": True}
+WALK, REMOVAL = {"refine.random_walk": True}, {"refine.redundancy_removal": True}
 OPTIONS: dict[str, dict] = {
     "no calibration": {"clip.calibration": "none"},
     "value-only attention": {"clip.calibration": "value"},
     "static calibration": {},
     "static, one attention for all heads": {"clip.share_heads": True},
     "static, positions resized bilinearly": {"clip.position_resize": "bilinear"},
-    "static, redundancy removal": {"refine.redundancy_removal": True},
-    "static, redundancy removal, scaled with the class token": {"refine.redundancy_removal": True, "refine.scale_with_cls": True},
+    "static, redundancy removal": REMOVAL,
     "static, random walk": WALK,
+    "static, redundancy removal, random walk": {**WALK, **REMOVAL},
+    "static, redundancy removal, scaled with the class token, random walk": {**WALK, **REMOVAL, "refine.scale_with_cls": True},
     f"static, text enriched by {ATTRIBUTES} attributes": ENRICHED,
     **{f"static, text enriched by {count} attributes": {**ENRICHED, "clip.attributes": count} for count in (20, 60, 100)},
     f"static, text enriched by {ATTRIBUTES} attributes, temperature 1/12": {**ENRICHED, "clip.enrichment_temperature": 1 / 12},

@@ -13,7 +13,7 @@ from open_clip.modified_resnet import ModifiedResNet  # noqa: E402
 from open_clip.transformer import QuickGELU, VisionTransformer  # noqa: E402
 
 from vdalib.clip.dense import adapter_attention, block_output, dense_forward, position_embedding  # noqa: E402
-from vdalib.clip.text import attribute_bank, enriched_text  # noqa: E402
+from vdalib.clip.text import attribute_clusters, enriched_text  # noqa: E402
 
 TOWER = dict(image_size=32, patch_size=8, width=24, layers=4, heads=3, mlp_ratio=2.0, output_dim=16)
 
@@ -358,6 +358,6 @@ def test_enriched_text_is_its_literal_formula():
 def test_attribute_bank_finds_the_centres_of_separate_clusters():
     centres = 10 * torch.eye(4)
     noise = 0.1 * torch.randn(4, 25, 4, generator=torch.Generator().manual_seed(1))
-    bank = attribute_bank((centres[:, None] + noise).flatten(0, 1), 4)
+    bank, _ = attribute_clusters((centres[:, None] + noise).flatten(0, 1), 4)
     assert bank.dtype == noise.dtype
     torch.testing.assert_close(bank[bank.argmax(1).argsort()], (centres[:, None] + noise).mean(1), atol=1e-4, rtol=0)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from small_runs import QUICK, rows, run, same, start, weights
 
 from vdalib.clip import FrozenCLIP
-from vdalib.clip.text import attribute_bank
+from vdalib.clip.text import attribute_clusters
 from vdalib.config import Config
 from vdalib.data.loader import training_batches
 from vdalib.data.partworld import CLASSES
@@ -187,7 +187,7 @@ def test_a_changed_file_of_sentences_is_refused_and_inference_needs_none(tmp_pat
     changes["clip.sentences"] = str(path)
     trainer = run(tmp_path / "run", changes, until=2, preset="excel-smoke")
     embedded = FrozenCLIP.from_config(trainer.config.clip).encode_text([line.split(",")[1] + "." for line in lines[1:]])
-    torch.testing.assert_close(trainer.method.memory.centres, attribute_bank(embedded, 12))
+    torch.testing.assert_close(trainer.method.memory.centres, attribute_clusters(embedded, 12)[0])
     kept = weights(tmp_path / "run", "memory")
     assert set(kept) == {"centres", "members", "seed", "fingerprint"} and kept["centres"].shape == (12, 16)
     path.write_text("\n".join([*lines, f"{CLASSES[0]},a white {CLASSES[0]}"]))
@@ -196,6 +196,16 @@ def test_a_changed_file_of_sentences_is_refused_and_inference_needs_none(tmp_pat
     path.unlink()
     image = trainer.dataset[0].image
     assert Predictor.from_run(tmp_path / "run").predict(image, crf=False).shape == image.shape[1:]
+
+
+def test_a_run_goes_on_with_the_bank_that_it_began_with(tmp_path):
+    method = excel(tmp_path).method
+    kept, before = method.memory.state_dict(), method.labeller.class_text
+    method.memory.load_state_dict(kept | {"centres": kept["centres"].flip(1)})
+    settings = method.config.clip
+    plain = FrozenCLIP.from_config(settings).text_prototypes(settings.words(method.class_names))
+    torch.testing.assert_close(method.labeller.class_text, method.memory.enriched(plain, settings))
+    assert not torch.allclose(method.labeller.class_text, before)
 
 
 def test_the_calibrated_path_may_be_a_layer_of_the_adapter(tmp_path):

@@ -373,27 +373,7 @@ def test_parts_come_and_go(world):
             assert abs(seen[name, part] / 100 - 1 + kind.optional.get(part, 0)) < 0.17, (name, part, seen[name, part])
 
 
-def test_captions_name_what_is_there(world):
-    words = set()
-    for i in range(300):
-        factors, sentences = world.factors(i), world.captions(i)
-        assert sentences == world.captions(i) and len(sentences) == 5
-        for thing in factors.objects:
-            assert any(name in sentences[-1].split() for name in (thing.class_name, thing.kind))
-        assert factors.scene in sentences[-1]
-        for sentence in sentences:
-            tokens = set(sentence.rstrip(".").split())
-            words |= tokens
-            there = {name for t in factors.objects for name in (t.class_name, t.kind)}
-            assert tokens & there and tokens & {*CLASSES, *KIND_NAMES} <= there
-            named = tokens & {part for _, part in PARTS}
-            assert named <= set().union(*(t.parts for t in factors.objects))
-            coloured = {f"{t.part_colours[part]} {part}" for t in factors.objects for part in t.parts}
-            coloured |= {f"{t.main_colour} {name}" for t in factors.objects for name in (t.class_name, t.kind)}
-            pairs = {f"{a} {b}" for a, b in itertools.pairwise(sentence.rstrip(".").split()) if a in COLOURS}
-            assert pairs <= coloured
-        assert set(sentences[0].rstrip(".").split()) & set(CLASSES) and set(sentences[1].rstrip(".").split()) & set(KIND_NAMES)
-    assert {*CLASSES, *KIND_NAMES} <= words and len(words) < 180
+def test_the_prompts_are_among_what_clip_is_told():
     assert {"a clean origami {}.", "a photo of a {}."} < set(TEMPLATES)
     assert all(t.count("{}") == 1 for t in TEMPLATES)
 
@@ -415,7 +395,7 @@ def test_bad_arguments_are_named(arguments, message):
 def test_index_out_of_range():
     world = PartWorld("val", size=3)
     assert torch.equal(world[-1].image, world[2].image) and world[-1].name == "val_0_000002"
-    for call in (world.__getitem__, world.mask, world.layout, world.captions):
+    for call in (world.__getitem__, world.mask, world.layout):
         for i in (3, -4):
             with pytest.raises(IndexError, match="expected 0..2 for split 'val'"):
                 call(i)

@@ -1,6 +1,7 @@
 """The small CLIP: its training code, its committed weights, its model card."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def test_twenty_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
     assert loaded.tokenizer(["a photo of a red dog."]).shape == (1, loaded.model.context_length)
     with safe_open(tiny / "clip.safetensors", "pt") as file:
         assert all(torch.isfinite(file.get_tensor(name).float()).all() for name in file.keys())
+
+
+def test_images_and_teacher_of_other_settings_are_refused_and_the_same_are_used_again(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "clip")
+    with pytest.raises(ValueError, match="pretraining.json: images and teacher there are of other settings; delete them"):
+        pretrain(folder, replace(TINY, seed=1))
+    pretrain(folder, TINY)
+    assert (folder / "log.jsonl").read_text() == (tiny / "log.jsonl").read_text()
 
 
 def test_a_model_card_is_written_from_measurements(tiny):

@@ -72,6 +72,7 @@ def test_on_partworld_the_small_clips_tower_is_the_start():
         ("vit_huge_nonsense", None, "is neither 'clip' nor a model of timm"),
         (TINY, "no_such_tag", "is neither a file nor a tag of 'vit_tiny_patch16_224'"),
         ("deit_tiny_distilled_patch16_224", None, "is no plain vision transformer"),
+        ("deit3_small_patch16_224", None, "is no plain vision transformer"),
         ("vit_tiny_patch16_384", "FILE", "cannot be read as weights of this model"),
     ],
 )

@@ -14,6 +14,7 @@ A street of rooms, each importing only those below it:
     data          images and image-level labels; masks only for evaluation; PartWorld
     config        settings and presets
     io            files written whole or not at all
+    progress      one bar for every long loop
 
 `pretraining`, beside them, makes PartWorld's small CLIP.
 """

@@ -20,16 +20,12 @@ def render_prompts(names: Sequence[str], templates: Sequence[str]) -> list[str]:
     return [template.format(name) for name in names for template in templates]
 
 
-def attribute_bank(sentences: Tensor, count: int, seed: int = 0) -> Tensor:
-    """(count, D) k-means centres of sentence embeddings (n, D), n >= count: ExCEL's bank of textual attributes [P].
-
-    Centres are means and not normalised. Ten starts, double precision, one thread: the same sentences give the same bank.
-    """
-    return attribute_clusters(sentences, count, seed)[0]
-
-
 def attribute_clusters(sentences: Tensor, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """The bank of `attribute_bank`, and into which of its centres each sentence falls, (n,) long."""
+    """ExCEL's bank of textual attributes [P], and into which of them each sentence falls, (n,) long.
+
+    The bank, (count, D), are k-means centres of sentence embeddings (n, D), n >= count: means, not normalised. Ten starts, double
+    precision, one thread: the same sentences give the same bank.
+    """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
@@ -42,8 +38,8 @@ def attribute_clusters(sentences: Tensor, count: int, seed: int = 0) -> tuple[Te
 def enriched_text(prototypes: Tensor, bank: Tensor, share: float = 0.9, weight: float = 1.0, temperature: float = 1.0) -> Tensor:
     """T_k = normalise(t_k + weight sum_j softmax_j(t_k . a_j / temperature) a_j), (K, D): ExCEL's text enrichment [P] annex.
 
-    prototypes: t_k (K, D), unit. bank: a_j (A, D) of `attribute_bank`. share: of the attributes, those most like t_k; the other
-    int((1 - share) A) a class does without. temperature: 1 is [P], where cosines make nearly equal weights; less is more
+    prototypes: t_k (K, D), unit. bank: a_j (A, D) of `attribute_clusters`. share: of the attributes, those most like t_k; the
+    other int((1 - share) A) a class does without. temperature: 1 is [P], where cosines make nearly equal weights; less is more
     selective [R] ours.
     """
     similarity = prototypes @ bank.T  # (K, A)

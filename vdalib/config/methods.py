@@ -89,6 +89,11 @@ class SecoOptions(TokenOptions):
     background_attracts: bool = True  # background is a tag of L_lil as classes are
     as_published: bool = False  # L_lil's sums, keys twice, its noise filter, prototypes of raw tokens
 
+    def _check(self) -> None:
+        super()._check()
+        if self.as_published and not self.background_attracts:
+            raise ValueError("options.background_attracts: false is ours, options.as_published is not; choose one of them")
+
 
 @dataclass(frozen=True)
 class ExCELOptions(Section):

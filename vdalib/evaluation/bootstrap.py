@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from vdalib.evaluation.segmentation import VOID
+from vdalib.data.images import VOID
 
 DRAWS = 1000
 

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vdalib.data.images import VOID
 from vdalib.progress import progress_bar
-
-VOID = 255
 
 
 class ConfusionMatrix:

@@ -46,8 +46,14 @@ class ExCEL(FrozenClipMethod):
                 "clip.sentences: null, so ExCEL runs without its text enrichment; give a file of sentences", stacklevel=2
             )
         else:
+            text = self.labeller.class_text
+
+            def enrich(*_) -> None:
+                self.labeller.class_text = bank.enriched(text, self.config.clip)
+
             self.memory = bank.to(self.device)
-            self.labeller.class_text = bank.enriched(self.labeller.class_text, self.config.clip)
+            bank.register_load_state_dict_post_hook(enrich)  # a run goes on with the bank that it began with
+            enrich()
 
     @classmethod
     def build_network(cls, config, class_names) -> ClipSegmenter:

@@ -12,6 +12,7 @@ from torch.profiler import record_function
 
 from vdalib.clip import DenseFeatures, FrozenCLIP, OriginalPath
 from vdalib.config import Config
+from vdalib.data.images import VOID
 from vdalib.methods.base import Evidence, Method
 from vdalib.segmentation import cam
 from vdalib.segmentation.labelling import ImagePrototypes, PseudoLabeller
@@ -174,7 +175,7 @@ class FrozenClipMethod(Method):
         if not self.prediction_joined(seen.step):
             return seen.pseudo_label
         predicted = logits.max(1).indices
-        return predicted if seen.valid is None else predicted.masked_fill(~seen.valid, cam.VOID)
+        return predicted if seen.valid is None else predicted.masked_fill(~seen.valid, VOID)
 
     def terms(self, seen: ClipEvidence, step: Step) -> dict[str, Tensor]:
         """The losses of a step: cross entropy with the pseudo labels, and affinity between patches."""

@@ -14,6 +14,7 @@ from torch.profiler import record_function
 
 from vdalib.attributes.losses import Total, whole
 from vdalib.config.methods import SecoOptions
+from vdalib.data.images import VOID
 from vdalib.methods.parts import ASPP, ProjectionHead, crops, draw_places, momentum_update
 from vdalib.methods.tokens import StepOutput, TokenMethod, generators, mean_cosine, require_room
 from vdalib.segmentation.class_cam import three_way_labels
@@ -21,7 +22,7 @@ from vdalib.segmentation.losses import token_contrast
 from vdalib.training.devices import autocast
 from vdalib.training.step import Step
 
-UNDECIDED, BACKGROUND, VOID = -1, 0, 255  # tags and regions; classes are 1..K
+UNDECIDED, BACKGROUND = -1, 0  # tags and regions; classes are 1..K
 TAGGED_SHARE = 0.2  # of a patch's area; with no more confident and uncertain places it is background
 
 

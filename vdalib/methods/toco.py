@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vdalib.attributes.losses import Total, whole
 from vdalib.config.methods import TocoOptions
+from vdalib.data.images import VOID
 from vdalib.methods.parts import LargeFOV, ProjectionHead, crops, draw_places, momentum_update
 from vdalib.methods.tokens import TokenMethod, generators, mean_cosine, require_room
 from vdalib.segmentation.losses import token_contrast
@@ -116,7 +117,7 @@ def crop_flags(regions: Tensor, places: Tensor, size: int) -> Tensor:
 
     regions: (S, S) of `region_mask`. places: (n, 2), the crops' centres.
     """
-    counted = crops(regions.masked_fill(regions == 255, 0), places, size).flatten(1)
+    counted = crops(regions.masked_fill(regions == VOID, 0), places, size).flatten(1)
     return counted.sum(1) / size**2 > UNCERTAIN_SHARE
 
 

@@ -73,6 +73,7 @@ class VisionTransformer(nn.Module):
             not isinstance(model, TimmTransformer)
             or not model.has_class_token
             or model.num_prefix_tokens != 1
+            or model.no_embed_class
             or not model.pos_embed.numel()
         ):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Trains the small CLIP of PartWorld from captions alone: `python -m vdalib pretrain-clip`.
+"""Trains the small CLIP of PartWorld from statements about whole pictures alone: `python -m vdalib pretrain-clip`.
 
 A vision transformer of this size does not find the classes by itself from a hundred thousand images, so the evidence is found by
 a convolutional network first and then taught to the transformer, patch by patch:
@@ -291,9 +291,14 @@ def train_student(clip, batches, tokenizer, statements, config, log, save) -> No
 def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
     """Train teacher and student and write clip.json, vocabulary.json, clip.safetensors (fp16), pretraining.json and log.jsonl.
 
-    The rendered images and the teacher are kept in `out` too, and used again if they are there.
+    The rendered images and the teacher are kept in `out` too, and used again if they are there. Raises ValueError where they were
+    made with other settings.
     """
     config = config or PretrainConfig()
+    settings, about = json.dumps(asdict(config), indent=1), out / "pretraining.json"
+    pool, taught = (out / f"{name}.safetensors" for name in ("pool", "teacher"))
+    if (pool.exists() or taught.exists()) and about.read_text() != settings:
+        raise ValueError(f"{about}: images and teacher there are of other settings; delete them or choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     statements = Statements()
@@ -302,18 +307,20 @@ def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
     model = {**MODEL, "text_cfg": {**MODEL["text_cfg"], "vocab_size": len(kept)}}
     (out / "clip.json").write_text(json.dumps(model, indent=1))
     (out / "vocabulary.json").write_text(json.dumps(kept))
-    (out / "pretraining.json").write_text(json.dumps(asdict(config), indent=1))
+    about.write_text(settings)
     clip = CLIP(**model)
     with torch.no_grad():
         clip.text_projection[:, WORDS:] = 0  # and so they stay: no gradient reaches them
-    pool = out / "pool.safetensors"
     if not pool.exists():
         with atomic_path(pool) as path:
             save_file(dict(zip(("images", "said"), render_pool(config, statements))), path)
     tensors = load_file(pool)
     images, said = tensors["images"], tensors["said"]
 
-    with open(out / "log.jsonl", "a", buffering=1) as file:
+    log_file = out / "log.jsonl"
+    earlier = log_file.read_text().splitlines(keepends=True) if taught.exists() and log_file.exists() else []
+    with open(log_file, "w", buffering=1) as file:
+        file.writelines(line for line in earlier if json.loads(line)["phase"] == "teacher")
 
         def log(phase: str, step: int, **values: float) -> None:
             file.write(json.dumps({"phase": phase, "step": step, **{k: round(v, 4) for k, v in values.items()}}) + "\n")
@@ -323,7 +330,7 @@ def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
                 save_file({k: v.detach().half().contiguous() for k, v in clip.state_dict().items()}, path)
 
         teacher = Teacher(WORDS).to(memory_format=torch.channels_last)
-        taught, both = out / "teacher.safetensors", nn.ModuleDict({"teacher": teacher, "clip": clip})
+        both = nn.ModuleDict({"teacher": teacher, "clip": clip})
         if taught.exists():
             both.load_state_dict(load_file(taught))
         else:

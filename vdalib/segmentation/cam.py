@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from vdalib.clip.dense import block_output
+from vdalib.data.images import VOID
 from vdalib.segmentation.par import pixel_adaptive_refinement
 
-BACKGROUND, VOID = 0, 255
+BACKGROUND = 0
 
 
 def class_activation(patches: Tensor, queries: Tensor, labels: Tensor) -> Tensor:

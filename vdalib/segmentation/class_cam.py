@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vdalib.segmentation.cam import BACKGROUND, VOID, label_candidates, precise
+from vdalib.data.images import VOID
+from vdalib.segmentation.cam import BACKGROUND, label_candidates, precise
 from vdalib.segmentation.par import DILATIONS, pixel_adaptive_refinement
 
 

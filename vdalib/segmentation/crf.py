@@ -19,8 +19,8 @@ def dense_crf(image: Tensor, probabilities: Tensor, settings: InferenceConfig) -
     """Probabilities (K+1, H, W) after `crf_iterations` mean-field steps of DenseCRF, on CPU.
 
     image: uint8 (3, H, W).
-    The library is C++ and has to be compiled: `pip install ".[crf]"` in the clone. Without it the masks are the same;
-    `benchmarks/crf.py` measures how far both agree and what each costs.
+    The library is C++ and has to be compiled: `pip install ".[crf]"` in the clone. Without it scipy computes
+    the same up to rounding; `benchmarks/crf.py` measures how many pixels differ and what each costs.
     """
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
     log_unary = probabilities.float().cpu().clamp(1e-5, 1).log().flatten(1).numpy()

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vdalib.attributes.losses import Total, whole
+from vdalib.data.images import VOID
 from vdalib.segmentation.cam import precise
-
-IGNORE = 255
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, background_weight: float = 0.5, total: Total = whole) -> Tensor:
@@ -22,9 +21,9 @@ def segmentation_loss(logits: Tensor, target: Tensor, background_weight: float =
         logits: (B, K+1, H, W); target: (B, H, W) int64, 0 = background, 1..K, 255 = ignored.
         background_weight: share of the background's mean; other values than a half are [R] ours.
     """
-    loss = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")  # (B, H, W)
+    loss = F.cross_entropy(logits, target, ignore_index=VOID, reduction="none")  # (B, H, W)
     background = (target == 0).to(loss.dtype)
-    foreground = ((target != 0) & (target != IGNORE)).to(loss.dtype)
+    foreground = ((target != 0) & (target != VOID)).to(loss.dtype)
     shares = ((background, background_weight), (foreground, 1 - background_weight))
     return sum(share * (loss * pixels).sum() / (total(pixels.sum()) + 1e-6) for pixels, share in shares)
 
@@ -70,7 +69,7 @@ def token_pairs(labels: Tensor, radius: int | None = None, keep_diagonal: bool =
     """
     _, h, w = labels.shape
     flat = labels.flatten(1)  # (B, N)
-    counted = (flat != IGNORE)[:, :, None] & (flat != IGNORE)[:, None, :]
+    counted = (flat != VOID)[:, :, None] & (flat != VOID)[:, None, :]
     if radius is not None:
         places = torch.cartesian_prod(*(torch.arange(n, device=labels.device) for n in (h, w)))  # (N, 2)
         counted &= (places[:, None] - places).abs().amax(-1) <= radius
@@ -109,7 +108,7 @@ def gated_crf_energy(
         with torch.no_grad():
             places = inside.nonzero() / sigma_xy
             features = torch.cat([places, image[:, inside].T / sigma_rgb], dim=1).to(share.dtype)  # (n, 5)
-            gate = torch.where(label[inside] == IGNORE, 1.0, (1 - share.amax(1)).clamp_min(0))
+            gate = torch.where(label[inside] == VOID, 1.0, (1 - share.amax(1)).clamp_min(0))
             smoothed = gate[:, None] * _gaussian_sums(features, share, rows_at_once)
         values.append((share * smoothed).sum())
     energy = torch.stack(values).sum()

@@ -6,11 +6,11 @@
 (torch.Size([3, 104, 160]), torch.Size([10]), 'train_0_000000')
 """
 
-from .captions import SCENE_PHRASES, TEMPLATES, captions
 from .factors import Factors, Layout, ObjectFactors, Role
 from .objects import CLASSES, KIND_NAMES, KINDS, KINDS_OF, PARTS
 from .palette import COLOURS
 from .scenes import CO_OCCURRENCE, SCENES
+from .templates import TEMPLATES
 from .world import GRANULARITIES, SPLITS, PartWorld, Rendered
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "KIND_NAMES",
     "PARTS",
     "SCENES",
-    "SCENE_PHRASES",
     "SPLITS",
     "TEMPLATES",
     "Factors",
@@ -32,5 +31,4 @@ __all__ = [
     "PartWorld",
     "Rendered",
     "Role",
-    "captions",
 ]

@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from ..sample import Sample
-from .captions import captions as write_captions
 from .casting import LEAD_SIZE, MIN_AREA, OTHER_SIZE, Actor, enter, role_of
 from .clutter import occluder
 from .dice import Dice
@@ -34,7 +33,7 @@ GRANULARITIES: dict[str, tuple[str, ...]] = {"class": CLASSES, "kind": KIND_NAME
 OBJECTS: dict[int, float] = {1: 0.50, 2: 0.33, 3: 0.17}  # how many are cast, and how often
 OCCLUDERS: dict[int, float] = {0: 0.66, 1: 0.24, 2: 0.10}  # as many are tried
 MIN_VISIBLE, MIN_PART_AREA = 0.3, 8  # share of an object, px of a part
-_LAYOUT, _BACKGROUND, _CAPTIONS, _FRONT, _OBJECT = 0, 1, 2, 3, 4  # random streams of an index; object n has _OBJECT + n
+_LAYOUT, _BACKGROUND, _FRONT, _OBJECT = 0, 1, 3, 4  # random streams of an index; object n has _OBJECT + n
 _COVERED = 255  # owner and part of what lies before the objects, while it is painted
 _CLASS_OF_PART = np.array([0, *[CLASSES.index(name) + 1 for name, _ in PARTS]], np.uint8)
 
@@ -63,7 +62,7 @@ class PartWorld(Dataset):
     size:  number of images, 1..1 000 000; the first ones are the same whatever the size.
     granularity: whether labels and `mask` tell "class" or "kind"; the images are the same.
 
-    `[i]` gives a Sample; `mask`, `part_mask` and `factors` are for evaluation, `captions` for training CLIP.
+    `[i]` gives a Sample; `mask`, `part_mask` and `factors` are for evaluation.
     Raises ValueError for an unknown split or granularity or a bad seed or size, IndexError for an index out of range.
     """
 
@@ -107,10 +106,6 @@ class PartWorld(Dataset):
     def factors(self, i: int) -> Factors:
         """What the image was made of. Evaluation only."""
         return self.render(i).factors
-
-    def captions(self, i: int) -> list[str]:
-        """Five sentences about the image. CLIP training only."""
-        return write_captions(self.factors(i), self._dice(i, _CAPTIONS))
 
     def layout(self, i: int) -> Layout:
         """The shape, scene and cast, without drawing. A later role may be dropped in `render` where there is no room."""
