@@ -113,7 +113,7 @@ def caption(methods: Sequence[str], preset: str, runs: Sequence[Mapping[str, Any
     base = Config.from_preset(preset)
     lines = []
     for name in methods:
-        changes = [line for line in base.differences(config_of(name, preset)) if not line.startswith(("method ", "preset "))]
+        changes = [said for setting, said in base.differences(config_of(name, preset)).items() if setting != "method"]
         lines.append(f"{name}: {'; '.join(changes) or 'none'}")
     versions, where = ({run[key] for run in runs} for key in ("version", "precision"))
     made = f"vdalib {', '.join(sorted(versions))}, precision {', '.join(sorted(where))}, preset {preset}"

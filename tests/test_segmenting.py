@@ -289,6 +289,7 @@ def test_a_picture_that_cannot_be_predicted_does_not_stop_the_others(folder_run,
 
 def test_a_folder_of_which_no_picture_could_be_segmented_gets_the_reason_and_no_report(folder_run, tmp_path, monkeypatch):
     run_dir = shutil.copytree(folder_run[0], tmp_path / "run", ignore=shutil.ignore_patterns("masks", "report*"))
+    Config.of_run(run_dir, {"data.root": str(folder_run[0].with_name("gone"))}).save(run_dir / "config.yaml")
     monkeypatch.setattr(segmenting, "predict", lambda *_: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(ValueError, match="no picture could be segmented, the first because: .*MemoryError"):
         segment_and_report(run_dir)
