@@ -87,14 +87,16 @@ def headline(runs: Sequence[dict]) -> dict:
 
 
 def markdown(runs: Sequence[dict]) -> str:
-    """Mean over seeds +- standard error of each row's mixture, and of the baselines in the first row's runs.
+    """Mean over seeds +- standard error of each row's mixture, SHOWN first, and of the baselines in the first row's runs.
 
     In brackets the mean under permutation, after p the largest p value of a seed.
     """
     rows, table = {}, []
     for run in runs:
         rows.setdefault(run["row"], []).append(run["attributes"])
-    for row in sorted(rows, key=[*ROWS].index):
+    for row in sorted(rows, key=[SHOWN, *ROWS].index):
+        few = len(rows[row]) < max(map(len, rows.values()))
+        label = f"{row} ({len(rows[row])} seed{'s' * (len(rows[row]) > 1)})" if few else row
         for method in (MIXTURE,) if table else rows[row][0]["patches"]:
             patches, games, inside = ([one[unit][method] for one in rows[row]] for unit in ("patches", "pointing", "inside"))
             cells = [mean_and_error([one[name] for one in patches], 3) for name in PATCHES]
@@ -103,7 +105,7 @@ def markdown(runs: Sequence[dict]) -> str:
             cells += [f"{max(one['p'] for one in patches):.3f}"]
             cells += [f"{pointing} ({np.mean([one['null_consistency'] for one in games]):.3f})"]
             cells += [mean_and_error([one["correlation"] for one in inside], 3)]
-            table.append([row if method == MIXTURE else method, *cells])
+            table.append([label if method == MIXTURE else method, *cells])
     return markdown_table(["patches of objects", *PATCHES.values(), "p", "pointing", "correlation inside"], table)
 
 

@@ -51,7 +51,7 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
         runs = rows[name]
         gain = paired(rows, name, base, lambda run: run[HEADLINE])
         told = "" if name == base else marked(gain)
-        fewer = f" ({len(runs)} seeds)" if len(runs) < len({entry["seed"] for entry in entries}) else ""
+        fewer = f" ({len(runs)} seed{'s' * (len(runs) > 1)})" if len(runs) < len({entry["seed"] for entry in entries}) else ""
         table.append(
             [NAMES.get(name, name) + fewer, *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told]
         )
