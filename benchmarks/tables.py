@@ -13,6 +13,7 @@ from pathlib import Path
 from ablation import ROWS, distinct
 from attributes import aims as of_figure_1
 from attributes import markdown as with_parts
+from queries import ALONE, WEIGHED
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
 from vdalib.explore.ablation import aims, differences, fits, gaps, ladder, marked, per_class, reading
@@ -28,6 +29,7 @@ PRESET = "partworld"
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
 CHANGED = "What each method has other than its source's settings for VOC: [the list](docs/own_methods.md#on-the-small-world)."
 ON_THE_WAY = {"seed_miou": "seeds", "refined_seed_miou": "seeds after the walk", "miou": "val", HEADLINE: SHOWN[HEADLINE]}
+FUSED = {"text_seed": ALONE, "seed": WEIGHED}  # measure of the ablation -> line of `queries` that is the same
 KILLS = ("operation", "torn", "time", "start-up")
 
 
@@ -105,6 +107,17 @@ def full_size(file: str) -> str:
     return "\n\n".join(filter(None, (told, steps(entries), cost_aims(entries), parts_of_a_step(entries))))
 
 
+def again(*measured: Sequence[dict]) -> str:
+    """Seed mIoU of text and of the own queries in runs of BASE, by random seed: in the ablation, in `queries`, and once more."""
+    columns = ["random seed", *(f"{asks}, {of}" for asks in ("text", "fused query") for of in ("ablation", "above", "again"))]
+    ablation, *others = ({entry["seed"]: entry for entry in entries if entry["row"] == BASE} for entries in measured)
+    table = []
+    for seed in sorted(ablation.keys() & others[-1].keys()):
+        found = [[ablation[seed][f"{name}_miou"], *(own[seed]["seeds"][way] for own in others)] for name, way in FUSED.items()]
+        table.append([seed, *(f"{value:.1f}" for values in found for value in values)])
+    return markdown_table(columns, table)
+
+
 def text_seeds(found: dict) -> str:
     """Seed mIoU of text prompts by option."""
     table = [[name, f"{row['miou']:.1f}", f"{row['threshold']:.2f}"] for name, row in found["rows"].items()]
@@ -133,6 +146,7 @@ def tables() -> dict[str, str]:
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{gaps(queries)}\n\n{fits(queries)}"
         if queries
         else NOT_YET.format("queries"),
+        "again": again(ablation, queries, entries_of(HERE / "queries_again.json")),
         "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}\n\n{of_figure_1(attributes)}"
         if attributes
         else NOT_YET.format("attributes"),
