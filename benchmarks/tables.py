@@ -112,7 +112,7 @@ def again(*measured: Sequence[dict]) -> str:
     columns = ["random seed", *(f"{asks}, {of}" for asks in ("text", "fused query") for of in ("ablation", "above", "again"))]
     ablation, *others = ({entry["seed"]: entry for entry in entries if entry["row"] == BASE} for entries in measured)
     table = []
-    for seed in sorted(ablation.keys() & others[-1].keys()):
+    for seed in sorted(ablation.keys() & others[0].keys() & others[1].keys()):
         found = [[ablation[seed][f"{name}_miou"], *(own[seed]["seeds"][way] for own in others)] for name, way in FUSED.items()]
         table.append([seed, *(f"{value:.1f}" for values in found for value in values)])
     return markdown_table(columns, table)

@@ -111,6 +111,7 @@ def test_relative_paths_of_a_file_hold_from_another_folder(tmp_path, monkeypatch
 def test_an_empty_mapping_empties_what_a_preset_has(tmp_path):
     assert Config.from_preset("weclip-voc12").clip.prompt_words
     assert not Config.from_preset("weclip-voc12", {"clip.prompt_words": {}}).clip.prompt_words
+    assert Config.from_preset("weclip-voc12", {"clip": {}, "schedule": {}}) == Config.from_preset("weclip-voc12")
 
 
 def test_a_file_may_start_from_a_preset(tmp_path):

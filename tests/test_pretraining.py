@@ -53,7 +53,7 @@ def test_twenty_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
 
 def test_images_and_teacher_of_other_settings_are_refused_and_the_same_are_used_again(tiny, tmp_path):
     folder = shutil.copytree(tiny, tmp_path / "clip")
-    with pytest.raises(ValueError, match="pretraining.json: images and teacher there are of other settings; delete them"):
+    with pytest.raises(ValueError, match="pretraining.json: .* were made with other settings; delete them"):
         pretrain(folder, replace(TINY, seed=1))
     pretrain(folder, TINY)
     assert (folder / "log.jsonl").read_text() == (tiny / "log.jsonl").read_text()

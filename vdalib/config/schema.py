@@ -111,12 +111,15 @@ def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings, `over` winning wherever both speak; an empty one empties."""
+def merged(under: Mapping[str, Any], over: Mapping[str, Any], sections: bool = True) -> dict[str, Any]:
+    """Nested mappings, `over` winning wherever both speak.
+
+    sections: the values are sections of settings, which an empty mapping leaves as they are; it empties a setting of one.
+    """
     result = dict(under)
     for key, value in over.items():
-        both = value and isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping) and (value or sections)
+        result[key] = merged(result[key], value, sections=False) if both else value
     return result
 
 

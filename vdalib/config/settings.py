@@ -304,9 +304,12 @@ class Config(Section):
         return cls.from_preset(path, overrides)
 
     def differences(self, other: Config) -> dict[str, str]:
-        """Dotted name -> a sentence, of the settings that `other` has different; those of OUTWARD do not count."""
-        found = _differences(self.to_dict(), other.to_dict())
-        return {name: said for name, said in found if name not in OUTWARD}
+        """Dotted name -> a sentence, of the settings that `other` has different.
+
+        Those of OUTWARD do not count, but for the root of a folder of one's own: another folder has other pictures.
+        """
+        ignored = {*OUTWARD} - ({"data.root"} if self.data.name == "folder" else set())
+        return {name: said for name, said in _differences(self.to_dict(), other.to_dict()) if name not in ignored}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:

@@ -91,7 +91,8 @@ class Run:
             method = method_class(config.method)(config, class_names(config.data), device)
         if step is None:
             load_weights(method.network.trained, weights)
-            step = checkpoints.step_of(weights)
+            if (step := checkpoints.step_of(weights)) is None:  # saved by someone else
+                step = max(steps, default=config.schedule.total_steps)
             method.remembers = memory.exists()
             if method.remembers:
                 load_weights(method.memory, memory)

@@ -110,8 +110,8 @@ def reading(rows: Rows) -> str:
             lines.append(f"- {words}: " + ", ".join(f"{row} ({gained(decided[row])})" for row in chosen) + ".")
     if decided:
         lines.append(
-            f"- {len(decided)} rows are compared: even if none did anything, about one in six would pass two standard errors at "
-            "three pairs, one in nine at five, and one in twenty with many."
+            f"- {len(decided)} rows are compared: even if none did anything, nearly one in five would pass two standard errors "
+            "at three pairs, one in nine at five, and one in twenty with many."
         )
     return "\n".join(lines)
 

@@ -297,8 +297,10 @@ def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
     config = config or PretrainConfig()
     settings, about = json.dumps(asdict(config), indent=1), out / "pretraining.json"
     pool, taught = (out / f"{name}.safetensors" for name in ("pool", "teacher"))
-    if (pool.exists() or taught.exists()) and about.read_text() != settings:
-        raise ValueError(f"{about}: images and teacher there are of other settings; delete them or choose another folder")
+    if (pool.exists() or taught.exists()) and not (about.exists() and about.read_text() == settings):
+        raise ValueError(
+            f"{about}: {pool.name} and {taught.name} were made with other settings; delete them or choose another folder"
+        )
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     statements = Statements()
@@ -320,7 +322,7 @@ def pretrain(out: Path, config: PretrainConfig | None = None) -> None:
     log_file = out / "log.jsonl"
     earlier = log_file.read_text().splitlines(keepends=True) if taught.exists() and log_file.exists() else []
     with open(log_file, "w", buffering=1) as file:
-        file.writelines(line for line in earlier if json.loads(line)["phase"] == "teacher")
+        file.writelines(line for line in earlier if line.startswith('{"phase": "teacher"') and line.endswith("}\n"))
 
         def log(phase: str, step: int, **values: float) -> None:
             file.write(json.dumps({"phase": phase, "step": step, **{k: round(v, 4) for k, v in values.items()}}) + "\n")

@@ -37,11 +37,11 @@ def steps(run_dir: Path) -> list[int]:
 
 
 def step_of(weights: Path) -> int | None:
-    """Of which step the weights at the top of a run directory are; None where the file is missing or damaged."""
+    """Of which step the weights at the top of a run directory are; None where the file is missing or does not say."""
     try:
         with safe_open(weights, "pt") as file:
             return int((file.metadata() or {})["step"])
-    except (OSError, SafetensorError, KeyError):
+    except (OSError, SafetensorError, KeyError, ValueError):
         return None
 
 

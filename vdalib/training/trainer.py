@@ -180,6 +180,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self._write_checkpoint()
+        self._newest = self.step
         self.accelerator.wait_for_everyone()  # else another process may open the weights of an earlier step
 
     def _write_checkpoint(self) -> None:
@@ -189,7 +190,6 @@ class Trainer:
         parts |= {f"optimizer_{i}": checkpoints.optimizer_tensors(optimizer) for i, optimizer in enumerate(self._optimizers)}
         scaler = self.accelerator.scaler
         checkpoints.write(self.run_dir, self.step, parts, {"scaler": scaler.state_dict() if scaler else None})
-        self._newest = self.step
         self.save_weights()
         self._prune()
 
