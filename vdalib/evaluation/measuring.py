@@ -61,7 +61,7 @@ def label_quality(
             curve.update(getattr(evidence, SEEDS[name]), batch.labels, batch.masks)
         quality.prediction.update(evidence.prediction_at(batch.masks.shape[-2:]).cpu(), batch.masks)
         if pseudo_labels:
-            quality.pseudo_label.update(_at_size(evidence.pseudo_label, batch.masks.shape[-2:]), batch.masks)
+            quality.pseudo_label.update(at_size(evidence.pseudo_label, batch.masks.shape[-2:]), batch.masks)
         bar.update(len(batch.indices))
     bar.close()
     return quality
@@ -218,5 +218,6 @@ def cloud_offsets(points: Tensor, classes: Tensor, centres: Tensor) -> tuple[Ten
     return torch.stack(offsets), torch.stack(variances)
 
 
-def _at_size(label_map: Tensor, size: tuple[int, int]) -> Tensor:
+def at_size(label_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """Label maps (B, h, w) as (B, *size), on the CPU: the nearest pixel's."""
     return F.interpolate(label_map[:, None].float(), size, mode="nearest")[:, 0].long().cpu()

@@ -205,6 +205,28 @@ def fits(runs: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(["nats a dimension, given the class", *runs[0]["nats"]], table)
 
 
+def lost_on_the_way(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Entries of benchmarks/labels.py as a table for each row but the first: from CAM to prediction, beside the first.
+
+    The last columns are the row's own queries less the first row's, and less text in the same runs; bold: a finding.
+    """
+    (base, own), *rivals = by_row(runs).items()
+    places = [name for name, value in runs[0].items() if isinstance(value, dict)]
+    found = []
+    for rival, others in rivals:
+        table = []
+        for place, rung in ((place, rung) for place in places for rung in runs[0][place]["own"]):
+            first, second, text = (
+                {seed: entry[place][asked][rung] for seed, entry in of_row.items() if rung in entry[place][asked]}
+                for of_row, asked in ((own, "own"), (others, "own"), (others, "text"))
+            )
+            gains = [marked(difference(values, second)) for values in (first, text)]
+            table.append([f"{place}: {rung}", *(mean_and_error([*values.values()]) for values in (first, second)), *gains])
+        heads = ["mIoU, %", f"*{base}*", f"*{rival}*", f"less *{base}*", "less text in the same runs"]
+        found.append(markdown_table(heads, table))
+    return "\n\n".join(found)
+
+
 def _rungs(runs: Sequence[Mapping[str, Any]]) -> str:
     table, text, before = [], {}, {}
     for name in runs[0]["seeds"]:
