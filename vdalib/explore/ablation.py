@@ -215,7 +215,7 @@ def lost_on_the_way(runs: Sequence[Mapping[str, Any]]) -> str:
     found = []
     for rival, others in rivals:
         table = []
-        for place, rung in ((place, rung) for place in places for rung in runs[0][place]["own"]):
+        for place, rung in ((name, of) for name in places for of in runs[0][name]["own"]):
             first, second, text = (
                 {seed: entry[place][asked][rung] for seed, entry in of_row.items() if rung in entry[place][asked]}
                 for of_row, asked in ((own, "own"), (others, "own"), (others, "text"))
