@@ -16,7 +16,7 @@ from attributes import markdown as with_parts
 from queries import ALONE, WEIGHED
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
-from vdalib.explore.ablation import aims, differences, fits, gaps, ladder, marked, per_class, reading
+from vdalib.explore.ablation import aims, differences, fits, gaps, ladder, lost_on_the_way, marked, per_class, reading
 from vdalib.explore.side_by_side import NAMES, compared, cost_aims, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 
@@ -126,7 +126,9 @@ def text_seeds(found: dict) -> str:
 
 
 def tables() -> dict[str, str]:
-    ablation, attributes, queries = (present_entries(HERE / f"{name}.json") for name in ("ablation", "attributes", "queries"))
+    ablation, attributes, queries, labels = (
+        present_entries(HERE / f"{name}.json") for name in ("ablation", "attributes", "queries", "labels")
+    )
     methods = entries_of(HERE / "methods.json")
     ablation = [entry for entry in ablation if entry["preset"] == PRESET]
     rows = by_row(ablation)
@@ -141,6 +143,7 @@ def tables() -> dict[str, str]:
         "differences": differences(rows) or NOT_YET.format("ablation"),
         "way": differences({row: rows[row] for row in PAPERS_ROWS + CONTROLS if row in rows}, PAPERS_ROWS[0], ON_THE_WAY)
         or NOT_YET.format("ablation"),
+        "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else NOT_YET.format("labels"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
         "classes": per_class(rows, ("text template only", *CONTROLS)) or NOT_YET.format("ablation"),
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{gaps(queries)}\n\n{fits(queries)}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import small_runs
+import torch
 
 import vdalib
 from vdalib.config import Config
@@ -209,3 +210,57 @@ def test_attributes_of_a_training_are_measured_and_kept_without_their_classes(be
     assert set(found["attributes"]) == {"instances", "patches", "pointing", "inside"}
     entry = attributes_of(0.1, attributes.SHOWN, 0) | {"attributes": found["attributes"]}
     assert attributes.headline([entry])["part_nmi"] == found["attributes"]["patches"]["INN mixture"]["nmi"]
+
+
+def test_true_masks_are_cut_like_the_crops_that_they_judge(benchmark):
+    from types import SimpleNamespace
+
+    from torch import tensor
+
+    from vdalib.data.sample import Sample
+
+    masks = torch.arange(12).reshape(3, 4).repeat_interleave(20, 0).repeat_interleave(20, 1) % 4  # (60, 80), classes 0..3
+
+    class Flat:
+        """Whose pictures are 60 times their masks."""
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return Sample((60 * masks).to(torch.uint8).expand(3, -1, -1), tensor([True, True, True]), "")
+
+        def mask(self, index):
+            return masks.to(torch.uint8).numpy()
+
+    data = SimpleNamespace(crop=48, scale=(0.5, 2.0))
+    config = SimpleNamespace(data=data, seed=0, schedule=SimpleNamespace(total_steps=3, batch_size=4))
+    run = SimpleNamespace(config=config, class_names=("a", "b", "c"), dataset=lambda split: Flat())
+    batches = list(benchmark("labels").training_crops(run, count=12))
+    assert [len(images) for images, *_ in batches] == [8, 4]
+    images, _, truth = (torch.cat(parts) for parts in zip(*batches))
+    known = truth != 255
+    assert not known.all() and known.flatten(1).any(1).all()
+    seen = (255 * images[:, 0] / 60).round().long()
+    assert (seen == truth)[known].float().mean() > 0.9  # resizing blurs edges of pictures, not those of masks
+    edges = torch.nn.functional.max_pool2d(truth.float(), 3, 1, 1) != -torch.nn.functional.max_pool2d(-truth.float(), 3, 1, 1)
+    assert torch.equal(seen[known & ~edges], truth[known & ~edges])
+
+
+@pytest.mark.usefixtures("random_clip")
+def test_every_rung_from_cam_to_prediction_is_measured_and_told(benchmark, tmp_path):
+    from vdalib.explore.ablation import lost_on_the_way
+
+    labels = benchmark("labels")
+    entries = []
+    for row, changes in labels.ROWS.items():
+        small_runs.run(tmp_path / row, changes)
+        entries.append({"row": row, "seed": 0, **labels.measure(str(tmp_path / row))})
+    text, rival = entries
+    assert {rung: text[labels.CROPS]["own"][rung] for rung in text[labels.CROPS]["text"]} == text[labels.CROPS]["text"]
+    assert rival[labels.WHOLE]["own"] != rival[labels.WHOLE]["text"]
+    told = lost_on_the_way(entries)
+    assert told.count("\n") == 1 + 2 * 5
+    found = rival[labels.CROPS]["own"]["pseudo labels"]
+    assert f"| training crops: pseudo labels | {text[labels.CROPS]['own']['pseudo labels']:.1f} | {found:.1f} |" in told
+    assert lost_on_the_way(entries[:1]) == ""
