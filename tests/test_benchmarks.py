@@ -199,6 +199,7 @@ def test_the_numbers_beside_figure_1_are_means_over_the_seeds_of_its_row(benchma
     assert f"| {attributes.SHOWN} | 0.150 ± 0.050 (0.010) |" in table and table.count("k-means on CLIP") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("random_clip")
 def test_attributes_of_a_training_are_measured_and_kept_without_their_classes(benchmark, tmp_path, monkeypatch):
     attributes = benchmark("attributes")
@@ -245,6 +246,7 @@ def test_true_masks_are_cut_like_the_crops_that_they_judge(benchmark):
     assert torch.equal(seen[known & ~edges], truth[known & ~edges])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("random_clip")
 def test_every_rung_from_cam_to_prediction_is_measured_and_told(benchmark, tmp_path):
     from vdalib.explore.ablation import lost_on_the_way

@@ -57,6 +57,7 @@ def one_by_one(run):
         yield run.evidence(image, labels), labels, torch.from_numpy(train.mask(i))[None]
 
 
+@pytest.mark.slow
 def test_evaluate_run_gives_every_number_in_percent(run_dir, run):
     result = measuring.evaluate_run(run_dir)
     assert set(result) == {"text_seed_miou", "seed_miou", "refined_seed_miou", "miou", "miou_ms", "miou_ms_crf"}

@@ -52,6 +52,7 @@ def test_its_extra_loss_is_logged_by_its_name_and_its_memory_learns(whole):
     assert weights(whole, "memory")["sums"].any()
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_by_the_same_command_to_the_weights_of_a_run_that_never_stopped(whole, tmp_path, random_clip_folder):
     settings = [f"{name}={json.dumps(value)}" for name, value in CHANGES.items()]
     train = ["train", "--preset", "partworld-smoke", "--run-dir", str(tmp_path), *settings]

@@ -63,6 +63,7 @@ def test_twenty_samples_have_the_committed_hash():
     assert fingerprint() == HASH_OF_TWENTY
 
 
+@pytest.mark.slow
 def test_hash_is_the_same_in_another_order_and_another_process():
     assert fingerprint(reversed(range(20))) == HASH_OF_TWENTY
     code = "from tests.test_partworld import fingerprint; print(fingerprint())"
@@ -160,6 +161,7 @@ def test_granularity_is_a_setting_of_the_data():
         Config.from_preset("voc12", {"data.granularity": "kind"})
 
 
+@pytest.mark.slow
 def test_co_occurrence_is_as_stated(world):
     counts = {name: Counter() for name in CLASSES}
     objects = Counter()
@@ -182,6 +184,7 @@ def test_co_occurrence_is_as_stated(world):
         assert abs(objects[n] / 60_000 - share) < 0.01
 
 
+@pytest.mark.slow
 def test_factors_keep_the_layout(world):
     """What is drawn is what was cast: the first role is always there, later ones seldom dropped."""
     cast = kept = 0
@@ -335,6 +338,7 @@ def test_later_objects_go_where_there_is_no_room(monkeypatch):
     assert dropped > 5
 
 
+@pytest.mark.slow
 def test_things_in_front_cover_objects_and_carry_no_label(world, monkeypatch):
     hidden = []
     for i in range(150):

@@ -27,13 +27,13 @@ from vdalib.pretraining.training import (
     verdict,
 )
 
-TINY = PretrainConfig(images=24, teacher_steps=10, crop_steps=5, student_steps=5, batch_size=8)
+TINY = PretrainConfig(images=24, teacher_steps=3, crop_steps=2, student_steps=2, batch_size=4)
 committed = pytest.mark.skipif(not (SMALL_CLIP / "card.json").exists(), reason="no committed weights in data/partworld")
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
-    """A CLIP after ten steps of either stage, with every way to a mask closed."""
+    """A CLIP after a few steps of either stage, with every way to a mask closed."""
     folder = tmp_path_factory.mktemp("clip")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("mask", "part_mask"):
@@ -42,7 +42,7 @@ def tiny(tmp_path_factory) -> Path:
     return folder
 
 
-def test_twenty_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
+def test_a_few_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
     rows = [json.loads(line) for line in (tiny / "log.jsonl").read_text().splitlines()]
     assert [row["phase"] for row in rows] == ["teacher", "student"]
     loaded = load_small_clip(tiny)
@@ -51,6 +51,7 @@ def test_twenty_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
         assert all(torch.isfinite(file.get_tensor(name).float()).all() for name in file.keys())
 
 
+@pytest.mark.slow
 def test_images_and_teacher_of_other_settings_are_refused_and_the_same_are_used_again(tiny, tmp_path):
     folder = shutil.copytree(tiny, tmp_path / "clip")
     with pytest.raises(ValueError, match="pretraining.json: .* were made with other settings; delete them"):
@@ -59,6 +60,7 @@ def test_images_and_teacher_of_other_settings_are_refused_and_the_same_are_used_
     assert (folder / "log.jsonl").read_text() == (tiny / "log.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_a_model_card_is_written_from_measurements(tiny):
     figures = write_card(tiny, size=20)
     assert set(figures) >= {"seed_miou_none", "seed_miou_value", "seed_miou_static", "single_object_accuracy"}
@@ -91,6 +93,7 @@ def test_without_omission_and_error_exactly_what_the_factors_name_is_said():
         assert said(statements, factors, FAITHFUL) == true_of(factors)
 
 
+@pytest.mark.slow
 def test_statements_are_omitted_and_wrong_at_the_rates_of_the_settings():
     statements, world = Statements(), PartWorld("clip", size=300)
     omitting, mistaken, confused = (replace(FAITHFUL, **{name: 0.3}) for name in ("omission", "wrong_kind", "wrong_class"))

@@ -50,6 +50,7 @@ def grid_file(notebook, text):
     return path
 
 
+@pytest.mark.slow
 def test_sweep_runs_every_combination_once_and_lists_what_failed(notebook, capsys):
     text = "seeds: [0, 1]\nparameters: {size: [1, 13], mixture.attributes: [3]}\n"
     path = grid_file(notebook, text)
@@ -238,6 +239,7 @@ def elsewhere(number, *_):
     return number, None
 
 
+@pytest.mark.slow
 def test_control_c_ends_cleanly_and_keeps_what_has_finished(notebook):
     path = grid_file(notebook, "parameters: {size: [1, 99]}\n")
     process = subprocess.Popen(

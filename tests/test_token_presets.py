@@ -68,6 +68,7 @@ def start_weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.skipif(not REAL.is_dir(), reason="the forty VOC photographs (voc_mini) are not on this machine")
 def test_voc12_takes_a_step_of_every_loss_from_weights_that_a_trained_run_needs_no_more(name, tmp_path, start_weights):

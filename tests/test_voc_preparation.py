@@ -222,7 +222,7 @@ def test_conversion_goes_on_where_it_was_stopped(served, tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_mask(folder / "SegmentationClassAug" / "e.png", 20), mask_of(12))
 
 
-@pytest.mark.parametrize("content", [b"", b"plain text", mat(np.zeros((2, 2)))[:150]])
+@pytest.mark.parametrize("content", [b"", b"plain text", mat(np.zeros((2, 2)))[:150]], ids=["empty", "text", "cut short"])
 def test_a_broken_mask_of_sbd_is_named(tmp_path, content):
     write_sbd(tmp_path / "sbd.tgz", {"e": content})
     with pytest.raises(ValueError, match="sbd.tgz: benchmark_RELEASE/dataset/cls/e.mat: no class mask of SBD .*again"):

@@ -87,6 +87,7 @@ def test_every_row_has_the_rate_the_time_and_the_loss_that_trains(reference):
         assert row["learning_rate"] > 0
 
 
+@pytest.mark.slow
 def test_an_estimate_counts_what_is_left_of_every_stage(tmp_path):
     small = Config.from_preset("partworld-smoke", QUICK)
     fresh = _timed(small, tmp_path)
@@ -130,6 +131,7 @@ def test_a_notebook_tells_its_cell_and_the_step_of_its_loop_and_is_given_control
     assert any(text.startswith("cell 2/2, segmenter: ") and text.endswith("left, loss=0.500, images/s=8.0") for text in told)
 
 
+@pytest.mark.slow
 def test_nothing_else_is_said_on_the_way(notebook, tmp_path):
     """No warnings of the kernel, no lines of papermill."""
     book = nbformat.read(notebook, as_version=4)
