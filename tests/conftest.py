@@ -1,6 +1,12 @@
-"""A small CLIP with random weights in place of PartWorld's, so that a test trains in a second."""
+"""A small CLIP with random weights in place of PartWorld's, so that a test trains in a second; the wheel, installed."""
 
 import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +20,8 @@ from vdalib.config import ClipConfig
 from vdalib.data.coco import COCO_CLASSES
 from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, PARTS
 from vdalib.data.voc import VOC_CLASSES
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,3 +69,41 @@ def random_clip(random_clip_folder):
 def reference(tmp_path_factory, random_clip):
     """The run directory of QUICK, never stopped."""
     return run(tmp_path_factory.mktemp("reference")).run_dir
+
+
+def pip(*arguments):
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def scripts(wheel, tmp_path_factory):
+    """The scripts of an environment whose only package is the wheel; what that needs is lent by the environment of the tests."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, symlinks=True)
+    pip(f"--python={folder}/bin/python", "install", "--no-deps", wheel)
+    lent = next(folder.glob("lib/python*/site-packages")) / "lent.pth"
+    lent.write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))  # their .pth files are not read
+    return folder / "bin"
+
+
+@pytest.fixture(scope="session")
+def installed(scripts):
+    """Runs a script of that environment in a folder; returns what it printed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
+
+    def run_in(folder, name, *arguments):
+        command = [scripts / name, *arguments]
+        made = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert made.returncode == 0, made.stdout + made.stderr
+        return made.stdout
+
+    return run_in

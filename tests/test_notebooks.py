@@ -1,4 +1,4 @@
-"""Every tracked notebook is a test case: it is clean, and it runs from top to bottom on the smoke preset."""
+"""Every tracked notebook is a test case: it is clean, and runs on the smoke preset from top to bottom, two of them by `vdalib run`."""
 
 import json
 import os
@@ -15,15 +15,13 @@ from vdalib.evaluation.measures import MEASURES, Measures
 
 ROOT = Path(__file__).parents[1]
 SMOKE = {"preset": "partworld-smoke", "seed": 1}
-PARAMETERS = {  # RUN_NOTEBOOKS are given run_dir, too
+RUN = ("02_staged_training", "05_evaluation")  # the notebooks of `vdalib run`
+PARAMETERS = {
     "00_the_world": {"num_images": 24, "num_layouts": 2000},
     "01_loss_derivation": {"seed": 1, "steps": 50, "samples": 2000},
-    "02_staged_training": SMOKE,
     "03_attribute_cams": SMOKE | {"num_images": 12, "num_measured": 60, "second": {"mixture.patch_attributes": 2}},
     "04_efficiency": SMOKE | {"repeats": 2},
-    "05_evaluation": SMOKE,
 }
-RUN_NOTEBOOKS = ("02_staged_training", "03_attribute_cams", "05_evaluation")
 KNOWN_TAGS = {"parameters", "nbval-ignore-output"}
 MACHINE_PATH = re.compile(r"(?<![\w.])(/(work|root|tmp|home|Users|mnt)/|[A-Z]:\\\\)")
 SIZE_CAP = 1_500_000  # bytes
@@ -78,9 +76,22 @@ def test_notebook_was_executed_in_order_and_without_errors(path):
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    """One run directory for all notebooks: the first trains, the others find the run."""
-    return tmp_path_factory.mktemp("notebooks") / "run"
+def run_dir(installed, tmp_path_factory):
+    """One run directory for all notebooks, made by `vdalib run` of the installed wheel, which executes RUN."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    run_dir = folder / "runs" / "partworld-smoke"
+    assert str(run_dir) in installed(folder, "vdalib", "run", "--preset", "partworld-smoke", "seed=1")
+    return run_dir
+
+
+@pytest.mark.slow
+def test_the_installed_package_runs_the_smoke_preset_from_any_folder(run_dir):
+    made = {path.name for path in run_dir.iterdir()}
+    assert {"segmenter.safetensors", "metrics.json", *(f"{name}.ipynb" for name in RUN)} <= made
+    assert [path.name for path in run_dir.parents[1].iterdir()] == ["runs"]
+    measured = Measures.of_run(run_dir)
+    assert set(measured.table) <= set(MEASURES) and set(measured.per_class) == {"miou", "miou_ms", "miou_ms_crf"}
+    assert len(list((run_dir / "masks").glob("val_*.png"))) == 6
 
 
 def assert_repeats_under_nbval(executed):
@@ -93,21 +104,17 @@ def assert_repeats_under_nbval(executed):
 @pytest.mark.slow
 @every_notebook
 def test_notebook_runs_headless_from_another_folder_and_again_with_the_same_outputs(path, run_dir, monkeypatch):
-    assert path.stem in PARAMETERS, f"{path.name}: give it smoke parameters in this file"
+    executed = run_dir / path.name
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    executed = run_dir.parent / path.name
-    parameters = PARAMETERS[path.stem]
-    run = {"run_dir": str(run_dir)} if path.stem in RUN_NOTEBOOKS else {}
-    execute(path, executed, parameters | run, cwd=run_dir.parent)
+    if path.stem not in RUN:
+        assert path.stem in PARAMETERS, f"{path.name}: give it smoke parameters in this file"
+        run = {"run_dir": str(run_dir)} if path.stem == "03_attribute_cams" else {}
+        execute(path, executed, PARAMETERS[path.stem] | run, cwd=run_dir)
     outputs = [o for cell in nbformat.read(executed, as_version=4).cells for o in cell.get("outputs", ())]
     warned = [o.text for o in outputs if o.get("name") == "stderr"]
     assert not warned, f"{executed}: writes to stderr: {warned[0][:300]}"
     assert any("image/jpeg" in o.get("data", {}) for o in outputs)
     assert_repeats_under_nbval(executed)
-    if path.stem == "05_evaluation":
-        measured = Measures.of_run(run_dir)
-        assert set(measured.table) <= set(MEASURES) and set(measured.per_class) == {"miou", "miou_ms", "miou_ms_crf"}
-        assert len(list((run_dir / "masks").glob("val_*.png"))) == 6
 
 
 def test_misspelt_parameters_are_refused_before_anything_starts(tmp_path):
