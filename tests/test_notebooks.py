@@ -1,4 +1,4 @@
-"""Every tracked notebook is a test case: it is clean, and runs on the smoke preset from top to bottom, two of them by `vdalib run`."""
+"""Every tracked notebook is a test case: it is clean and runs on the smoke preset from top to bottom, two by `vdalib run`."""
 
 import json
 import os
