@@ -101,12 +101,16 @@ def test_only_what_is_missing_is_run_and_other_versions_do_not_count(benchmark, 
 
 
 def test_differences_are_of_the_seeds_that_both_rows_have():
-    rows = by_row([entry("all", 0, 60.0), entry("all", 1, 70.0), entry("x", 1, 66.0), entry("x", 0, 58.0), entry("x", 7, 0.0)])
+    own, less = {0: 60.0, 1: 70.0, 2: 65.0}, {1: 66.0, 0: 58.0, 2: 62.0, 7: 0.0}
+    runs = [entry("all", *run) for run in own.items()] + [entry("x", *run) for run in less.items()]
+    rows = by_row(runs)
     gain = paired(rows, "all", "x", lambda run: run["miou"])
-    assert (gain.mean, gain.error, gain.pairs) == (3.0, pytest.approx(1.0), 2) and is_finding(gain)
+    assert (gain.mean, gain.error, gain.pairs) == (3.0, pytest.approx(3**-0.5), 3) and is_finding(gain)
+    of_two = paired(by_row(run for run in runs if run["seed"] < 2), "all", "x", lambda run: run["miou"])
+    assert (of_two.mean, of_two.error) == (3.0, pytest.approx(1.0)) and not is_finding(of_two)
     assert paired(rows, "all", "nowhere", lambda run: run["miou"]) is None
-    assert "| x | 2 | **-3.00 ± 1.00** |" in explained.differences(rows)
-    assert explained.differences(rows, measures={"miou": "val"}).splitlines()[-1] == "| x | 2 | **-3.00 ± 1.00** |"
+    assert "| x | 3 | **-3.00 ± 0.58** |" in explained.differences(rows)
+    assert explained.differences(rows, measures={"miou": "val"}).splitlines()[-1] == "| x | 3 | **-3.00 ± 0.58** |"
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ def paired(rows: Rows, better: str, worse: str, value: Callable[[Mapping[str, An
 
 
 def is_finding(gain: Difference) -> bool:
-    """Whether a difference is more than two of its standard errors, which one pair does not have."""
-    return abs(gain.mean) > 2 * gain.error
+    """Whether a difference is more than two of its standard errors, which one pair does not have and two hardly know."""
+    return gain.pairs > 2 and abs(gain.mean) > 2 * gain.error
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def means(rows: Rows) -> str:
 
 
 def differences(rows: Rows, base: str = BASE, measures: Mapping[str, str] = SHOWN) -> str:
-    """Every row less `base`, paired by seed, with the standard error of the pairs; in bold what is more than two of them.
+    """Every row less `base`, paired by seed, with the standard error of the pairs; in bold findings.
 
     measures: names in the entries -> heads of columns.
     """
@@ -98,7 +98,7 @@ def reading(rows: Rows) -> str:
     """What the ablation says by HEADLINE, one line for each aim, and for the rows beside them."""
     if not rows:
         return NONE_YET
-    lines = [f"By *{SHOWN[HEADLINE]}*, in points of mIoU; a difference of less than two standard errors is no finding."]
+    lines = [f"By *{SHOWN[HEADLINE]}*, in points of mIoU; less than two standard errors, or than three pairs, are no finding."]
     lines += ["- " + _sentence(rows, aim) for aim in AIMS]
     decided = {row: paired(rows, row, BASE, _measure(HEADLINE)) for row in comparable(rows)}
     for words, chosen in {
@@ -108,9 +108,9 @@ def reading(rows: Rows) -> str:
     }.items():
         if chosen:
             lines.append(f"- {words}: " + ", ".join(f"{row} ({gained(decided[row])})" for row in chosen) + ".")
-    if decided:
+    if several := sum(gain.pairs > 2 for gain in decided.values()):
         lines.append(
-            f"- {len(decided)} rows are compared: even if none did anything, nearly one in five would pass two standard errors "
+            f"- {several} rows are compared: even if none did anything, nearly one in five would pass two standard errors "
             "at three pairs, one in nine at five, and one in twenty with many."
         )
     return "\n".join(lines)
