@@ -124,7 +124,7 @@ def test_differences_are_of_the_seeds_that_both_rows_have():
         ("+ VDAF", [60, 61, 62], "met"),
         ("+ VDAF", [60.5, 60.8, 62.6], "open"),  # below, and no finding
         ("+ VDAF", [61, 62.1, 63.2], "missed"),
-        ("M = 3", [58], "open"),
+        ("M = 3", [58, 59.1], "open"),  # two pairs
     ],
 )
 def test_an_aim_is_met_missed_or_open(row, other, verdict):
@@ -135,43 +135,47 @@ def test_an_aim_is_met_missed_or_open(row, other, verdict):
 
 
 def test_a_missed_aim_says_where_to_look_and_what_stands_beside_it():
-    rows = runs(**{"all": [60, 61], "class mean, no INN": [61, 62.1], "alpha 0.6": [60, 61.1]})
+    rows = runs(**{"all": [60, 61, 62], "class mean, no INN": [61, 62.1, 63], "alpha 0.6": [60, 61.1, 62]})
     (line,) = (line for line in explained.reading(rows).splitlines() if "INN beats a class mean" in line)
     assert "Where to look: the weight in the query" in line and "*alpha 0.6* less *class mean, no INN* -1.00 ± 0.00" in line
 
 
 def test_a_row_far_away_is_a_number_at_the_edge_of_the_forest():
     pytest.importorskip("matplotlib").use("Agg")
-    _, (axis, *_) = explained.forest(runs(all=[60, 61], near=[61, 62.1], far=[40, 41.5]))
+    _, (axis, *_) = explained.forest(runs(all=[60, 61, 62], near=[61, 62.1, 63], far=[40, 41.5, 42]))
     assert [text.get_text() for text in axis.texts] == ["-19.8"] and axis.get_xlim() == (-explained.FAR, explained.FAR)
 
 
 @pytest.mark.parametrize("rows", [{}, runs(x=[50]), runs(all=[50]), runs(all=[50], x=[40])], ids=["none", "x", "all", "one seed"])
 def test_too_few_runs_are_said_and_crash_nothing(rows):
     said = explained.reading(rows)
-    assert said == explained.NONE_YET if not rows else said.count("**open**; it takes two seeds") == len(AIMS)
+    assert said == explained.NONE_YET if not rows else said.count("**open**; it takes three seeds") == len(AIMS)
     assert not explained.comparable(rows) and explained.per_class(rows, ["x"]) == ""
     assert explained.aims(rows) and explained.means(rows) is not None and explained.differences(rows) is not None
-    with pytest.raises(ValueError, match="rows: expected some that share two seeds with 'all'"):
+    with pytest.raises(ValueError, match="rows: expected some that share three seeds with 'all'"):
         explained.forest(rows)
 
 
 def test_the_curve_of_updates_stands_at_its_rows_counts_and_has_two_standard_errors_to_each_side():
-    rows = runs(**{"all": [60, 61], "no replay": [58, 60], "63 replayed updates after each": [60.5, 60.5]})
+    rows = runs(**{"all": [60, 61, 60.5], "no replay": [58, 60, 59], "63 replayed updates after each": [60.5, 60.5, 60.5]})
     _, axes = explained.updates(rows, replay=31)
     line, _, (bars,) = axes[0].containers[0]
+    two = 2 * 0.5 / 3**0.5
     np.testing.assert_allclose(line.get_xydata(), [[1, -1.5], [32, 0], [64, 0]])
-    np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], [[-2.5, -0.5], [0, 0], [-1, 1]])
+    np.testing.assert_allclose(
+        [segment[:, 1] for segment in bars.get_segments()], [[-1.5 - two, -1.5 + two], [0, 0], [-two, two]]
+    )
     with pytest.raises(ValueError, match="expected some of no replay, 7 replayed"):
         explained.updates(runs(all=[60, 61]), replay=31)
 
 
 def test_the_forest_has_two_standard_errors_to_each_side():
-    _, axes = explained.forest(runs(all=[60, 61], x=[58, 60], y=[60.5, 60.5]))
+    _, axes = explained.forest(runs(all=[60, 61, 60.5], x=[58, 60, 59], y=[60.5, 60.5, 60.5], z=[70, 71]))
     lines, dots = axes[0].collections
+    two = 2 * 0.5 / 3**0.5
     assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["x", "y"]
     assert dots.get_offsets()[:, 0].tolist() == pytest.approx([-1.5, 0.0])
-    np.testing.assert_allclose([segment[:, 0] for segment in lines.get_segments()], [[-2.5, -0.5], [-1.0, 1.0]])
+    np.testing.assert_allclose([segment[:, 0] for segment in lines.get_segments()], [[-1.5 - two, -1.5 + two], [-two, two]])
 
 
 def test_errors_of_classes_add_up_over_seeds():

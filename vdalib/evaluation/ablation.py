@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +62,8 @@ class Aim:
     no_harm: bool = False  # a loss that is no finding leaves it open
 
     def verdict(self, gain: Difference | None) -> str:
-        """ "met", "missed" or "open": with fewer than two pairs, or where a loss is no finding and harm was the question."""
-        if gain is None or math.isnan(gain.error):
+        """ "met", "missed" or "open": with fewer than three pairs, or where a loss is no finding and harm was the question."""
+        if gain is None or gain.pairs < 3:
             return "open"
         if self.holds(gain):
             return "met"

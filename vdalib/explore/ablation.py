@@ -56,20 +56,20 @@ def differences(rows: Rows, base: str = BASE, measures: Mapping[str, str] = SHOW
 
 
 def comparable(rows: Rows, base: str = BASE) -> list[str]:
-    """The rows that share two seeds or more with `base`."""
-    return [row for row, runs in rows.items() if row != base and len(runs.keys() & rows.get(base, {}).keys()) > 1]
+    """The rows that share three seeds or more with `base`: the error of two pairs is hardly known."""
+    return [row for row, runs in rows.items() if row != base and len(runs.keys() & rows.get(base, {}).keys()) > 2]
 
 
 def forest(rows: Rows, base: str = BASE):
     """(Figure, Axes (measures,)): every row less `base`, with two standard errors to each side.
 
-    Raises ValueError where no row shares two seeds with it.
+    Raises ValueError where no row shares three seeds with it.
     """
     from vdalib.explore import plots
 
     known = comparable(rows, base)
     if not known:
-        raise ValueError(f"rows: expected some that share two seeds with {base!r}")
+        raise ValueError(f"rows: expected some that share three seeds with {base!r}")
     figure, axes = plots.panels(1, len(SHOWN), (10.0, 1.0 + 0.24 * len(known)))
     for axis, (key, label) in zip(axes[0], SHOWN.items()):
         bounds = {row: _bounds(paired(rows, row, base, _measure(key))) for row in known}
@@ -108,9 +108,9 @@ def reading(rows: Rows) -> str:
     }.items():
         if chosen:
             lines.append(f"- {words}: " + ", ".join(f"{row} ({gained(decided[row])})" for row in chosen) + ".")
-    if several := sum(gain.pairs > 2 for gain in decided.values()):
+    if decided:
         lines.append(
-            f"- {several} rows are compared: even if none did anything, nearly one in five would pass two standard errors "
+            f"- {len(decided)} rows are compared: even if none did anything, nearly one in five would pass two standard errors "
             "at three pairs, one in nine at five, and one in twenty with many."
         )
     return "\n".join(lines)
@@ -148,13 +148,13 @@ def updates(rows: Rows, replay: int):
     """(Figure, Axes (measures,)): rows of more or fewer INN updates less BASE, with two standard errors to each side.
 
     replay: the updates that BASE replays after each on fresh prototypes.
-    Raises ValueError where no such row shares two seeds with it.
+    Raises ValueError where no such row shares three seeds with it.
     """
     from vdalib.explore import plots
 
     known = {row: count for row, count in REPLAYED.items() if row in comparable(rows)}
     if not known:
-        raise ValueError(f"rows: expected some of {', '.join(REPLAYED)} that share two seeds with {BASE!r}")
+        raise ValueError(f"rows: expected some of {', '.join(REPLAYED)} that share three seeds with {BASE!r}")
     figure, axes = plots.panels(1, len(SHOWN), (10.0, 2.6))
     for axis, (key, label) in zip(axes[0], SHOWN.items()):
         points = [(1 + replay, 0.0, 0.0)]
@@ -242,9 +242,9 @@ def _sentence(rows: Rows, aim: Aim) -> str:
     gain = paired(rows, aim.better, aim.worse, _measure(HEADLINE))
     verdict = aim.verdict(gain)
     said = f"*{aim.says[0].upper()}{aim.says[1:]}* ({aim.rule}): **{verdict}**"
-    if gain is None or math.isnan(gain.error):
+    if gain is None or gain.pairs < 3:
         pairs = gain.pairs if gain else 0
-        return f"{said}; it takes two seeds that *{aim.better}* and *{aim.worse}* share, found {pairs}."
+        return f"{said}; it takes three seeds that *{aim.better}* and *{aim.worse}* share, found {pairs}."
     said += f", {gained(gain)} over {gain.pairs} pairs" + ("." if is_finding(gain) else ", which is no finding.")
     if verdict != "met":
         beside = [(pair, paired(rows, *pair, _measure(HEADLINE))) for pair in aim.related]
