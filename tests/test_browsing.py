@@ -131,6 +131,14 @@ def test_free_text_is_the_prototype_of_its_words(browser, asked):
             browser.query(index, k, kind=FREE, text=text)
 
 
+def test_a_class_that_the_mixture_never_met_has_its_text_and_no_components(browser, asked, monkeypatch):
+    index, k = asked
+    buffers = browser.run.mixture.gmm._buffers
+    monkeypatch.setitem(buffers, "met", buffers["met"] * (torch.arange(len(buffers["met"])) != k))
+    assert browser.responses(index, k) is None and browser.probe(index, k, 0.5, 0.5).distances is None
+    torch.testing.assert_close(browser.query(index, k, [2], DESCRIPTION), browser.query(index, k, kind=TEXT))
+
+
 def test_ground_truth_and_parts_are_the_data_set_s(browser, asked):
     index, k = asked
     assert browser.maps == (SEED, REFINED, PSEUDO_LABEL, PREDICTION, TRUTH, PARTS)

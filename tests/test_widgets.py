@@ -68,6 +68,13 @@ def test_the_alpha_shown_is_the_alpha_used(widget, asked):
     assert "alpha 0.25" in widget.shown["layers"][0]["note"]
 
 
+def test_why_a_class_has_no_responses_is_said(widget, monkeypatch):
+    monkeypatch.setattr(widget.browser.run, "describes", lambda k: False)
+    widget.choose(query=FUSED, alpha=0.3)
+    for said in (widget.shown["views"][0], widget.shown["layers"][0]):
+        assert "was in no prototype that the mixture was fitted to" in said["note"]
+
+
 def test_components_are_those_of_one_class(widget, asked):
     widget.choose(components=[1], second={"components": [2]})
     widget.choose(opacity=0.2)

@@ -222,6 +222,9 @@ def _attributes(run: Run, dataset, classes: Sequence[_Class]) -> str:
     attributes = F.normalize(run.assembler.attributes(), dim=-1)  # (K, M, D)
     strips = []
     for c in classes:
+        if not run.describes(c.index):
+            strips.append(f'<h3>{c.label}</h3><p class="soft">The mixture was fitted to no prototype of it.</p>')
+            continue
         typical = _typical(run, dataset, c.index)
         if typical is None:
             strips.append(f'<h3>{c.label}</h3><p class="soft">The segmenter finds it in none of the pictures looked at.</p>')

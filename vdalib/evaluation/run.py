@@ -115,6 +115,10 @@ class Run:
         """Attribute retrieval and fusion on the mixture, or None."""
         return None if self.mixture is None else self.method.assembler
 
+    def describes(self, k: int) -> bool:
+        """Whether there is a mixture that has met class k; attributes of one that it has not are random numbers."""
+        return self.mixture is not None and bool(self.mixture.gmm.met[k] > 0)
+
     @property
     def fuses(self) -> bool:
         """Whether queries are fused with visual descriptions: in stage 3, with VDAF on."""

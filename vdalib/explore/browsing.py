@@ -48,7 +48,7 @@ class View:
 
     image:      (3, H, W) in 0..1. name, class_name, query, map: what was chosen.
     shown:      a CAM (h, w) in 0..1, or a label map (H, W) where `map` is one: 0..K or 255, of PARTS 0 and part index + 1.
-    responses:  None where the class has no prototype here or the run no mixture; then the query is the text.
+    responses:  None where the class has no prototype here or no mixture has met it; then the query is the text.
     components: those that the visual description is made of; empty for all.
     alpha:      weight of the description in the query: 0 text, 1 description.
     """
@@ -94,7 +94,7 @@ class Probe:
     place:         (left, top, right, bottom) in 0..1 of the image.
     probabilities: (K+1,) of the segmenter, background first. seed: of the class in 0..1, by the method's own query.
     cosines:       of the patch to each query that there is; empty without a frozen CLIP.
-    distances:     (M,) in the latent space to the components of the class; None without a mixture.
+    distances:     (M,) in the latent space to the components of the class; None where no mixture has met it.
     patches:       the training patches most like it, at most one an image; of the gallery.
     """
 
@@ -175,8 +175,8 @@ class Browser:
         return self.album.sample(index).labels.nonzero()[:, 0].tolist()
 
     def responses(self, index: int, k: int) -> Responses | None:
-        """None where the decoder does not find class k in the image or the run has no mixture."""
-        if self.run.assembler is None:
+        """None where the decoder does not find class k in the image or the run has no mixture that has met it."""
+        if not self.run.describes(k):
             return None
         found = self.evidence(index).found
         if not found.present[0, k]:
@@ -269,7 +269,7 @@ class Browser:
         asked = {kind: self.query(index, k, components, kind, text=text) for kind in kinds}
         cosines = {kind: F.cosine_similarity(patch, query.float(), dim=0).item() for kind, query in asked.items()}
         distances = None
-        if self.run.assembler is not None:
+        if self.run.describes(k):
             centres = self.run.mixture.gmm.attribute_centres()[k]
             distances = (self.run.assembler.latent(patch[None]) - centres).norm(dim=1).cpu().numpy()
         neighbours = self._most_like(patch.cpu(), count)

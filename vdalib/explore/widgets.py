@@ -253,7 +253,7 @@ class AttributeBrowser(anywidget.AnyWidget):
         query = f"“{asked['text']}”" if view.query == FREE else view.query
         if view.query in (FUSED, DESCRIPTION):
             if view.responses is None:
-                query = f"text, as {view.class_name} is not found here"
+                query = f"text, as {view.class_name} {self._silence(asked, view)}"
             elif view.query == FUSED:
                 query += f", alpha {view.alpha:.2f}"
             if view.components:
@@ -261,13 +261,19 @@ class AttributeBrowser(anywidget.AnyWidget):
                 query += f", component{several} {', '.join(map(str, view.components))}"
         return f"by {query}{run}"
 
+    def _silence(self, asked: Mapping[str, Any], view: View) -> str:
+        """Why a class has no responses."""
+        run = self._browser(asked["run"]).run
+        known = run.describes(run.class_names.index(view.class_name))
+        return "is not found here by the segmenter" if known else "was in no prototype that the mixture was fitted to"
+
     def _choices(self, asked: Mapping[str, Any], view: View) -> dict:
         """What can be chosen for a view, and what is in use."""
         browser, responses = self._browser(asked["run"]), view.responses
         mixture = browser.run.assembler is not None
         note = ""
         if mixture and responses is None:
-            note = f"The segmenter does not find {view.class_name} here, so there are no responses."
+            note = f"There are no responses: {view.class_name} {self._silence(asked, view)}."
         elif responses and not responses.reliable:
             note = f"The prototype of {view.class_name} is not reliable here: training stays with the text."
         weights = [] if responses is None else [[i, float(responses.weights[i])] for i in responses.order]
