@@ -27,7 +27,7 @@ FIGURE_1 = RESULTS.with_name("figure_1.json")
 WHOLE, PARTIAL = {"data.crop": 128, "data.scale": [0.8, 1.25]}, {"data.crop": 96, "data.scale": [0.5, 2.0]}  # the second is [A]
 FED: dict[
     str, dict
-] = {  # what attributes are fitted to; of the objects in such views 0.29 and 0.54 lack a part (`partworld.views`)
+] = {  # what attributes are fitted to; of the objects in such views of 600 training images 0.26 and 0.51 lack a part
     "whole objects": {**WHOLE, "mixture.patch_attributes": 0},
     "partial views": {**PARTIAL, "mixture.patch_attributes": 0},
     "partial views + 8 patches": {**PARTIAL, "mixture.patch_attributes": 8},
@@ -115,7 +115,7 @@ def markdown(runs: Sequence[dict]) -> str:
 def aims(runs: Sequence[dict]) -> str:
     """Whether Figure 1 came out as hoped, in the rows SHOWN and NEAREST; "" without runs of either.
 
-    Components are level with k-means where the paired difference of three seeds or more is no finding.
+    Open: the paired difference to k-means is no finding, or there are enough parts named on the mean, whatever each class has.
     """
     table = []
     for row in (SHOWN, NEAREST):
@@ -130,11 +130,14 @@ def aims(runs: Sequence[dict]) -> str:
         if is_finding(gain):
             verdict = "met" if gain.mean > 0 else "missed"
         else:
-            verdict = "level" if gain.pairs > 2 else "open"
+            verdict = "open"
         table.append([label, "part NMI not below that of k-means on CLIP's patches", told, verdict])
         correlation = found["correlation_inside"]
         verdict = "met" if correlation <= 0.4 else "missed"
         table.append([label, "correlation of two CAMs inside the object at most 0.4", f"{correlation:.2f}", verdict])
+        verdict = "open" if found["parts_named"] >= 3 * 3 / 5 else "missed"
+        aim = "three components that parts name in three of five classes, so at least 1.8 a class"
+        table.append([label, aim, f"{found['parts_named']:.2f} a class", verdict])
     return markdown_table(["row", "aim", "found", "verdict"], table) if table else ""
 
 

@@ -26,7 +26,7 @@ from vdalib.evaluation.run import Run, whole_images
 from vdalib.explore.ablation import ladder
 
 RESULTS = Path(__file__).with_suffix(".json")
-ROWS = {name: ABLATION[name] for name in ("all", "no replay", "ActNorm alone", "attributes start at k-means")}
+ROWS = {name: ABLATION[name] for name in ("all", "no replay", "ActNorm alone")}
 WEIGHT = 0.6  # of every description but the two that say otherwise
 ALONE, WEIGHED = "none, text alone", "attributes of the mixture, weighed by alpha"
 Describe = Callable[[Tensor, Tensor], Tensor]  # prototypes (n, D) of classes (n,) -> visual descriptions (n, D)

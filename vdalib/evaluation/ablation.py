@@ -124,7 +124,7 @@ AIMS = (
         BASE,
         "+ VDAF",
         _not_negative,
-        "the curve of `contrastive` in metrics.jsonl: what is solved within tens of steps pulls at nothing that is wrong",
+        "the curve of `contrastive` in metrics.jsonl: what is solved within tens of steps pulls at little that is wrong",
         (("+ DSE", "text template only"),),
         no_harm=True,
     ),
