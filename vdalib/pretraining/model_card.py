@@ -94,8 +94,8 @@ is zero there, and a patch holds the main components of the teacher's earlier fe
 mean length {unsaid:g} beside 1 for the said part. So patches are alike in more than words can ask for, and a part of the gap
 between text and patches is built in, where OpenAI's CLIP has a gap that nobody planned. The world and this CLIP were made to
 leave room for a visual query. Whether a method takes it is the question, and no number below answers it. Zero shot was to name 86
-to 94 % of the objects in a trained segmenter's masks rightly, and kinds in 70 to 90 % of pictures with one object; what was found is
-in RESULTS.md ("The room that the world leaves").
+to 94 % of the objects in a trained segmenter's masks rightly, and kinds in 70 to 90 % of pictures with one object; RESULTS.md has
+what was found ("The room that the world leaves").
 
 Settings: {settings}.
 Images: split `clip`, which shares no index with `train` and `val`.
