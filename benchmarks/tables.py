@@ -25,7 +25,7 @@ PAGES = tuple(HERE.parent / name for name in ("README.md", "RESULTS.md"))
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAPERS_ROWS = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
 CONTROLS = ("class mean, no INN", "k-means of 8 a class, no INN")
-SIMPLER = "ActNorm alone"
+ALONG_THE_WAY = (*PAPERS_ROWS, *CONTROLS, "ActNorm alone")
 PRESET = "partworld"
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
 CHANGED = "What each method has other than its source's settings for VOC: [the list](docs/own_methods.md#on-the-small-world)."
@@ -142,7 +142,7 @@ def tables() -> dict[str, str]:
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS + CONTROLS, base=PAPERS_ROWS[0]),
         "ablation": quality(ablation, "ablation", "row", base=BASE) + not_run(rows),
         "differences": differences(rows) or NOT_YET.format("ablation"),
-        "way": differences({row: rows[row] for row in (*PAPERS_ROWS, *CONTROLS, SIMPLER) if row in rows}, PAPERS_ROWS[0], ON_THE_WAY)
+        "way": differences({row: rows[row] for row in ALONG_THE_WAY if row in rows}, PAPERS_ROWS[0], ON_THE_WAY)
         or NOT_YET.format("ablation"),
         "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else NOT_YET.format("labels"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
