@@ -206,7 +206,6 @@ def test_aims_of_figure_1_are_judged_by_differences_to_k_means_over_the_same_see
     lines = [line for line in table.splitlines() if "NMI" in line]
     assert "0.110 and 0.250, difference -0.140 ± 0.006 | missed |" in lines[0]
     assert "0.260 and 0.250, difference 0.010 ± 0.017 | open |" in lines[1]
-    assert table.count("1.00 a class | missed |") == 2, "of five classes three with three parts would be 1.8 on the mean"
     assert "| met |" in attributes.aims([attributes_of(0.3 + seed / 100, attributes.SHOWN, seed) for seed in range(3)])
     assert "| open |" in attributes.aims([attributes_of(0.3, attributes.SHOWN, 0)]) and attributes.aims([]) == ""
 

@@ -243,7 +243,12 @@ class Browser:
         return (evidence.refined_of(seeds) if map == REFINED else seeds)[0, k]
 
     def nearest(self, k: int, component: int, count: int = 5) -> list[Neighbour]:
-        """The training prototypes of class k whose latents lie nearest to a component's centre; of the gallery."""
+        """The training prototypes of class k whose latents lie nearest to a component's centre; of the gallery.
+
+        None of a class that the mixture never met.
+        """
+        if not self.run.describes(k):
+            return []
         found = self.gallery().prototypes
         own = (found.reliable & (found.classes == k)).nonzero()[:, 0]
         centre = self.run.mixture.gmm.attribute_centres()[k, component].cpu()

@@ -256,7 +256,7 @@ class AttributeBrowser(anywidget.AnyWidget):
                 query = f"text, as {view.class_name} {self._silence(asked, view)}"
             elif view.query == FUSED:
                 query += f", alpha {view.alpha:.2f}"
-            if view.components:
+            if view.components and view.responses is not None:
                 several = "s" * (len(view.components) > 1)
                 query += f", component{several} {', '.join(map(str, view.components))}"
         return f"by {query}{run}"
