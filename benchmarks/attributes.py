@@ -127,10 +127,7 @@ def aims(runs: Sequence[dict]) -> str:
         gain = difference(rival, mixture)
         apart = mean_and_error([mixture[seed] - rival[seed] for seed in patches], 3)
         told = f"{found['part_nmi']:.3f} and {found['part_nmi_kmeans']:.3f}, difference {apart}"
-        if is_finding(gain):
-            verdict = "met" if gain.mean > 0 else "missed"
-        else:
-            verdict = "open"
+        verdict = ("met" if gain.mean > 0 else "missed") if is_finding(gain) else "open"
         table.append([label, "part NMI not below that of k-means on CLIP's patches", told, verdict])
         correlation = found["correlation_inside"]
         verdict = "met" if correlation <= 0.4 else "missed"

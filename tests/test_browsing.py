@@ -136,6 +136,7 @@ def test_a_class_that_the_mixture_never_met_has_its_text_and_no_components(brows
     buffers = browser.run.mixture.gmm._buffers
     monkeypatch.setitem(buffers, "met", buffers["met"] * (torch.arange(len(buffers["met"])) != k))
     assert browser.responses(index, k) is None and browser.probe(index, k, 0.5, 0.5).distances is None
+    assert browser.nearest(k, 2) == []
     torch.testing.assert_close(browser.query(index, k, [2], DESCRIPTION), browser.query(index, k, kind=TEXT))
 
 

@@ -70,7 +70,8 @@ def test_the_alpha_shown_is_the_alpha_used(widget, asked):
 
 def test_why_a_class_has_no_responses_is_said(widget, monkeypatch):
     monkeypatch.setattr(widget.browser.run, "describes", lambda k: False)
-    widget.choose(query=FUSED, alpha=0.3)
+    widget.choose(query=FUSED, alpha=0.3, components=[1])
+    assert "component" not in widget.shown["layers"][0]["note"], "the map is by the text"
     for said in (widget.shown["views"][0], widget.shown["layers"][0]):
         assert "was in no prototype that the mixture was fitted to" in said["note"]
 
