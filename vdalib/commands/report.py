@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,23 +11,17 @@ from urllib.parse import quote
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from scipy import ndimage
 
+from vdalib.commands.report_attributes import attributes_section
 from vdalib.commands.segment import border, class_palette, output_names, read_note, segment, side_limit
 from vdalib.data.images import read_image, read_mask, save_mask
 from vdalib.evaluation.run import Run
-from vdalib.explore.plots import as_picture, cam_overlay
 from vdalib.io import atomic_path
-from vdalib.methods.base import Evidence
 
 LEAST_SHARE = 0.002  # of a picture; what covers less does not count as found
-STRONGEST = 5  # attributes shown of each class [A] sec. 4
-ALIKE = 0.95  # correlation of two attributes' maps from which on they show the same [R] ours
 VIEWS = ("overlay", "picture", "outline", "mask")
-_LOOKED_AT = 8  # pictures of a class, of which the most typical one shows its attributes
-_THUMBNAIL = 220  # px
 _LAYERS = ("picture", "mask", "outline")  # folders of report/, from which the page makes its views
 _LAYER_SIZE = 640  # px, pictures of the page have about its square in pixels at most
 
@@ -112,7 +104,7 @@ def report_page(run: Run, dataset, findings: Sequence[Finding], left_out: dict[s
 {f'<ul class="caution">{cautions}</ul>' if cautions else ""}
 {_gallery(classes, findings)}
 {_class_table(run, classes, findings)}
-{_attributes(run, dataset, classes)}
+{attributes_section(run, dataset, [c.label for c in classes])}
 {_left_out(left_out)}
 <h2>How these masks were made</h2>
 <ul>{"".join(f"<li>{escape(text)}</li>" for text in facts_of(run, findings))}</ul>
@@ -214,87 +206,6 @@ def _class_table(run: Run, classes: Sequence[_Class], findings: Sequence[Finding
 <p class="soft">A class counts as found where it covers at least {100 * LEAST_SHARE:.1f} % of a picture. Tags were not told
 to the segmenter when it drew these masks, so both columns of findings say something about it.</p>
 <div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>"""
-
-
-def _attributes(run: Run, dataset, classes: Sequence[_Class]) -> str:
-    if run.assembler is None:
-        return ""
-    attributes = F.normalize(run.assembler.attributes(), dim=-1)  # (K, M, D)
-    strips = []
-    for c in classes:
-        if not run.describes(c.index):
-            strips.append(f'<h3>{c.label}</h3><p class="soft">The mixture was fitted to no prototype of it.</p>')
-            continue
-        typical = _typical(run, dataset, c.index)
-        if typical is None:
-            strips.append(f'<h3>{c.label}</h3><p class="soft">The segmenter finds it in none of the pictures looked at.</p>')
-            continue
-        evidence, responses = typical
-        strongest = responses.argsort(descending=True)[:STRONGEST].tolist()
-        picture = evidence.images[0].cpu()
-        shown = [("picture", as_picture(picture))]
-        shown += [("text", _heat(evidence, picture, evidence.text_queries, c.index))]
-        shown += [("query", _heat(evidence, picture, evidence.queries, c.index))]
-        maps, note = [], ""
-        for i in strongest:
-            queries = evidence.text_queries.clone()
-            queries[:, c.index] = attributes[c.index, i]
-            maps.append(evidence.seeds_of(queries)[0, c.index].cpu())
-        if (likeness := _likeness(maps)) < ALIKE:
-            texts = [f"attribute {place}: {100 * responses[i]:.0f} %" for place, i in enumerate(strongest, start=1)]
-            shown += [(text, cam_overlay(picture, one)) for text, one in zip(texts, maps)]
-        else:
-            note = f'<p class="soft">Its attributes all point to the same places (correlation {likeness:.2f} at least).</p>'
-        figures = "".join(_figure(image, text) for text, image in shown)
-        strips.append(f'<h3>{c.label}</h3><div class="strip">{figures}</div>{note}')
-    return f"""<details><summary><h2>What a class looks like</h2></summary>
-<p class="soft">For one typical picture of each class: where the words of the class point (text), where the query that was
-assembled for this picture points, and, where they differ, the maps of the attributes that answer most strongly, each with
-its share. The maps of two attributes differ where their correlation is below {ALIKE}.</p>
-{"".join(strips)}</details>"""
-
-
-def _likeness(maps: Sequence[torch.Tensor]) -> float:
-    """Least correlation of any two maps; 1 where they are constant."""
-    vectors = torch.stack([one.flatten().float().cpu() for one in maps])
-    vectors = F.normalize(vectors - vectors.mean(1, keepdim=True), dim=1)
-    constant = vectors.norm(dim=1) < 0.5
-    correlations = vectors @ vectors.T
-    correlations[constant] = correlations[:, constant] = 1.0
-    return correlations.min().item()
-
-
-def _typical(run: Run, dataset, index: int) -> tuple[Evidence, torch.Tensor] | None:
-    """Of the first pictures tagged with a class, what the run sees in the one nearest to its centre, and the responses (M,)."""
-    best, result = -1.0, None
-    for i in dataset.labels[:, index].nonzero()[:_LOOKED_AT, 0].tolist():
-        sample = dataset[i]
-        evidence = run.evidence(sample.image[None].float() / 255, sample.labels[None])
-        found = evidence.found
-        if not found.present[0, index]:
-            continue
-        classes = torch.tensor([index], device=run.device)
-        fused = run.assembler.query(found.prototypes[:, index].float(), classes, run.labeller.class_text)
-        score = found.reliable[0, index] + fused.alpha.item()  # reliable ones first
-        if score > best:
-            best, result = score, (evidence, fused.responses[0])
-    return result
-
-
-def _heat(evidence: Evidence, picture: torch.Tensor, queries: torch.Tensor, index: int) -> np.ndarray:
-    return cam_overlay(picture, evidence.seeds_of(queries)[0, index].cpu())
-
-
-def _figure(picture: np.ndarray, caption: str) -> str:
-    return f'<figure><img alt="" src="{_embedded(picture)}"><figcaption>{caption}</figcaption></figure>'
-
-
-def _embedded(picture: np.ndarray) -> str:
-    """Float (H, W, 3) in 0..1 as the address of a small JPEG that is its own content."""
-    image, buffer = Image.fromarray((255 * picture).round().astype(np.uint8)), io.BytesIO()
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    image.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _gallery(classes: Sequence[_Class], findings: Sequence[Finding]) -> str:

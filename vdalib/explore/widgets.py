@@ -16,14 +16,14 @@ import traitlets
 
 from vdalib.config.schema import did_you_mean
 from vdalib.evaluation.run import Run
-from vdalib.explore import layers
+from vdalib.explore import layers, page
 from vdalib.explore.album import IN_ORDER, ORDERS
-from vdalib.explore.browsing import DESCRIPTION, FREE, FUSED, PARTS, PREDICTION, SEED, TRUTH, Browser, View
+from vdalib.explore.browsing import FREE, FUSED, SEED, Browser, View
 from vdalib.io import atomic_path, write_json
 from vdalib.training import checkpoints
 
 _HERE = Path(__file__).parent
-_PAGE, _THUMBNAIL, _NEIGHBOURS = 12, 72, 5  # images of a page of the strip, px of their height, training images of a component
+_STRIP = 12  # images of a page of the strip
 _ASKED = {"run": "", "query": "", "components": (), "alpha": None, "map": SEED, "text": ""}
 _SETTINGS = {"image": 0, "class_name": "", "only": "", "order": IN_ORDER, "opacity": 0.6, "pixel": None, **_ASKED, "second": None}
 
@@ -220,15 +220,19 @@ class AttributeBrowser(anywidget.AnyWidget):
         index, k = settings["image"], self.browser.run.class_names.index(settings["class_name"])
         asked = [settings, *([settings["second"]] if settings["second"] else [])]
         views = [self._view(index, k, one) for one in asked]
-        drawn = [self.palette.of_view(view, self._note(one, view)) for one, view in zip(asked, views)]
+        browsers = [self._browser(one["run"]) for one in asked]
+        drawn = []
+        for one, browser, view in zip(asked, browsers, views):
+            note = page.note(browser, view, one["text"], one["run"] if len(self._sources) > 1 else "")
+            drawn.append(self.palette.of_view(view, note))
         if len(views) == 2:
             drawn.append(self.palette.difference(*views, k))
         shown = {
             "classes": [self.browser.run.class_names[i] for i in self.browser.classes(index)],
             "layers": [layer.as_dict() for layer in drawn],
-            "views": [self._choices(one, view) for one, view in zip(asked, views)],
-            "neighbours": self._neighbours(k, settings, views[0]),
-            "probe": self._probe(index, k, settings),
+            "views": [page.choices(browser, view) for browser, view in zip(browsers, views)],
+            "neighbours": page.neighbours(browsers[0], k, views[0]),
+            "probe": page.probe(browsers[0], index, k, settings),
             "every_class": list(self.browser.run.class_names),
             "orders": list(ORDERS),
             "runs": list(self._sources),
@@ -243,67 +247,6 @@ class AttributeBrowser(anywidget.AnyWidget):
         order = ("components", "query", "alpha", "map", "text")
         return self._browser(asked["run"]).view(index, k, *(asked[name] for name in order))
 
-    def _note(self, asked: Mapping[str, Any], view: View) -> str:
-        """By which query and of which run a map is."""
-        run = f" · {asked['run']}" if len(self._sources) > 1 else ""
-        if view.map in (TRUTH, PARTS):
-            return "for evaluation only: no method is told"
-        if view.map == PREDICTION:
-            return f"by the segmenter alone{run}"
-        query = f"“{asked['text']}”" if view.query == FREE else view.query
-        if view.query in (FUSED, DESCRIPTION):
-            if view.responses is None:
-                query = f"text, as {view.class_name} {self._silence(asked, view)}"
-            elif view.query == FUSED:
-                query += f", alpha {view.alpha:.2f}"
-            if view.components and view.responses is not None:
-                several = "s" * (len(view.components) > 1)
-                query += f", component{several} {', '.join(map(str, view.components))}"
-        return f"by {query}{run}"
-
-    def _silence(self, asked: Mapping[str, Any], view: View) -> str:
-        """Why a class has no responses."""
-        run = self._browser(asked["run"]).run
-        known = run.describes(run.class_names.index(view.class_name))
-        return "is not found here by the segmenter" if known else "was in no prototype that the mixture was fitted to"
-
-    def _choices(self, asked: Mapping[str, Any], view: View) -> dict:
-        """What can be chosen for a view, and what is in use."""
-        browser, responses = self._browser(asked["run"]), view.responses
-        mixture = browser.run.assembler is not None
-        note = ""
-        if mixture and responses is None:
-            note = f"There are no responses: {view.class_name} {self._silence(asked, view)}."
-        elif responses and not responses.reliable:
-            note = f"The prototype of {view.class_name} is not reliable here: training stays with the text."
-        weights = [] if responses is None else [[i, float(responses.weights[i])] for i in responses.order]
-        found = {"queries": browser.queries, "maps": browser.maps, "alpha": view.alpha, "weights": weights, "note": note}
-        return found | {"adaptive": None if responses is None else responses.alpha}
-
-    def _neighbours(self, k: int, settings: Mapping[str, Any], view: View) -> dict | None:
-        if view.responses is None:
-            return None
-        component = view.components[-1] if view.components else view.responses.order[0]
-        found = self._browser(settings["run"]).nearest(k, component, _NEIGHBOURS)
-        items = [{"src": layers.thumbnail(one.image, _THUMBNAIL), "name": one.name, "distance": one.distance} for one in found]
-        return {"component": component, "items": items}
-
-    def _probe(self, index: int, k: int, settings: Mapping[str, Any]) -> dict | None:
-        if settings["pixel"] is None:
-            return None
-        browser = self._browser(settings["run"])
-        text = settings["text"] if settings["query"] == FREE else ""
-        probe = browser.probe(index, k, *settings["pixel"], settings["components"], text)
-        names = ("background", *browser.run.class_names)
-        likely = sorted(zip(names, map(float, probe.probabilities)), key=lambda pair: -pair[1])[:3]
-        patches = []
-        for patch in probe.patches:
-            cut, inside = layers.around(patch.image, patch.place)
-            patches.append({"src": layers.data_url(cut), "box": inside, "name": patch.name, "cosine": patch.cosine})
-        distances = None if probe.distances is None else [[int(i), float(probe.distances[i])] for i in probe.distances.argsort()]
-        found = {"place": probe.place, "likely": likely, "seed": probe.seed, "cosines": list(probe.cosines.items())}
-        return found | {"distances": distances, "patches": patches}
-
     def _picture(self, settings: Mapping[str, Any]) -> dict:
         sample, known = self._sample(settings), self.picture
         if known.get("index") == settings["image"]:
@@ -316,17 +259,17 @@ class AttributeBrowser(anywidget.AnyWidget):
         """The page of the strip that the image is on."""
         images, album = self._images(settings), self.browser.album
         place = images.index(settings["image"]) if settings["image"] in images else 0
-        page, key = place // _PAGE, [settings["only"], settings["order"], place // _PAGE]
+        first, key = place // _STRIP * _STRIP, [settings["only"], settings["order"], place // _STRIP]
         if self.strip.get("key") == key:
             return self.strip | {"place": place}
         scores = album.scores if settings["order"] != IN_ORDER else {}
         measure = "IoU" if album.has_masks else "sure"
         items = []
-        for i in images[page * _PAGE : (page + 1) * _PAGE]:
+        for i in images[first : first + _STRIP]:
             sample = album.sample(i)
             note = f"{measure} {scores[i]:.0f} %" if i in scores else ""
-            items.append({"index": i, "name": sample.name, "src": layers.thumbnail(sample.image, _THUMBNAIL), "note": note})
-        return {"key": key, "place": place, "count": len(images), "page": _PAGE, "items": items}
+            items.append({"index": i, "name": sample.name, "src": layers.thumbnail(sample.image, page.THUMBNAIL), "note": note})
+        return {"key": key, "place": place, "count": len(images), "page": _STRIP, "items": items}
 
 
 def _sources(runs: tuple, overrides: Mapping[str, Any] | None) -> dict[str, Callable[[], Run]]:
