@@ -64,6 +64,11 @@ ROWS: dict[str, dict] = {
     "without the random walk": {"refine.random_walk": False},
     "one attention for all heads": {"clip.share_heads": True},
     "20 iterations of PAR": {"refine.par_iterations": 20},
+    "segmenter of width 256": {"segmenter.width": 256},
+    "affinity of 6 blocks": {"clip.affinity_blocks": 6},
+    "learning rate 1e-4": {"schedule.learning_rate": 1e-4},
+    "batches of 4": {"schedule.batch_size": 4},
+    "prediction at four scales": {"inference.scales": [0.7, 1.0, 1.2, 1.5]},
 }
 
 
