@@ -91,3 +91,14 @@ def test_a_sheet_shows_picture_and_layers_side_by_side_with_the_chosen_opacity()
     cat = np.array(ImageColor.getrgb(PALETTE.classes["cat"]))
     assert (shown[100, 100] == 0).all()
     assert np.abs(shown[100, 552 + 100].astype(int) - cat // 2).max() <= 2  # 12 + 540 px of picture, then a gap
+
+
+def test_a_sheet_has_the_colours_of_a_scale_in_their_order_under_its_map():
+    layer = PALETTE.of_view(view(torch.rand(20, 30), SEED), "by text")
+    shown = np.asarray(Image.open(BytesIO(sheet(Image.new("RGB", (30, 20)), "a: cat", [layer], 0.5))))
+    below = shown[12 + 360 :, 564:].reshape(-1, 3)  # under the map, from left to right of each line
+    colours, *_ = layer.scale
+    places = [np.flatnonzero((below == ImageColor.getrgb(colour)).all(1)) for colour in colours]
+    assert len(colours) == 6 and all(len(found) > 50 for found in places)
+    lefts = [int((found % (shown.shape[1] - 564)).min()) for found in places]
+    assert lefts == sorted(lefts)

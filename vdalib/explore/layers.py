@@ -146,12 +146,16 @@ def sheet(picture: Image.Image, title: str, layers: Sequence[Layer], opacity: fl
             over.putalpha(over.getchannel("A").point(lambda value: round(opacity * value)))
             shown = Image.alpha_composite(plain.convert("RGBA"), over).convert("RGB")
         canvas.paste(shown, (left, _GAP))
-        texts = [title] if layer is None else [layer.title, layer.note, *_legend_lines(layer)]
-        for place, (text, colour) in enumerate((text, None) if isinstance(text, str) else text for text in texts):
-            top = line + place * _LINE
-            if colour:
-                draw.rectangle((left, top + 2, left + 11, top + 13), fill=colour, outline="grey")
-            draw.text((left + (16 if colour else 0), top), _fitted(text, font, size[0] - 16), "black", font)
+        texts = [(title, [])] if layer is None else [(layer.title, []), (layer.note, []), *_legend_lines(layer)]
+        for place, (text, colours) in enumerate(texts):
+            top, right = line + place * _LINE, left
+            for colour in colours:
+                draw.rectangle((right, top + 2, right + 11, top + 13), fill=colour)
+                right += 12
+            if colours:
+                draw.rectangle((left, top + 2, right - 1, top + 13), outline="grey")
+                right += 4
+            draw.text((right, top), _fitted(text, font, left + size[0] - right), "black", font)
     buffer = BytesIO()
     canvas.save(buffer, "png")
     return buffer.getvalue()
@@ -166,11 +170,12 @@ def _parts_colours(present: Sequence[int]) -> list[tuple[str, str]]:
     return [(name, colours.get(name, plots.BACKGROUND_COLOUR)) for name in names]
 
 
-def _legend_lines(layer: Layer) -> list:
+def _legend_lines(layer: Layer) -> list[tuple[str, list[str]]]:
+    """Each line with the colours that stand before it."""
     if layer.scale:
         colours, low, high = layer.scale
-        return [f"{low} to {high}"]
-    return [(f"{name} {100 * share:.1f} %", colour) for name, colour, share in layer.entries]
+        return [(f"{low} to {high}", ["white" if colour == "transparent" else colour for colour in colours])]
+    return [(f"{name} {100 * share:.1f} %", [colour]) for name, colour, share in layer.entries]
 
 
 def _fitted(text: str, font, width: int) -> str:
