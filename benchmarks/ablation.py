@@ -16,8 +16,8 @@ from pathlib import Path
 
 import joblib
 from filelock import FileLock
+from methods import code_version
 
-from vdalib import __version__
 from vdalib.config import Config
 from vdalib.evaluation.ablation import REPLAYED, by_row, present_entries
 from vdalib.explore.ablation import aims, differences, means, reading
@@ -102,7 +102,7 @@ def train_and_measure(about: dict, changes: dict, measure: Callable[[str], dict]
     config = Config.from_preset(about["preset"], {**changes, "seed": about["seed"], "precision": about["precision"]})
     with tempfile.TemporaryDirectory() as folder:
         Trainer(config, folder).fit()
-        entry = {**about, "version": __version__, **measure(folder)}
+        entry = {**about, "version": code_version(), **measure(folder)}
     keep(results, entry)
     return entry
 

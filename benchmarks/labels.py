@@ -25,7 +25,7 @@ from vdalib.evaluation.run import Run, whole_images
 from vdalib.explore.ablation import lost_on_the_way
 
 RESULTS = Path(__file__).with_suffix(".json")
-ROWS = {name: ABLATION[name] for name in ("text template only", "k-means of 8 a class, no INN")}
+ROWS = {name: ABLATION[name] for name in ("text template only", "k-means of 8 a class, no INN", "all")}
 WHOLE, CROPS = "whole images", "training crops"
 
 

@@ -267,11 +267,11 @@ def test_every_rung_from_cam_to_prediction_is_measured_and_told(benchmark, tmp_p
     for row, changes in labels.ROWS.items():
         small_runs.run(tmp_path / row, changes)
         entries.append({"row": row, "seed": 0, **labels.measure(str(tmp_path / row))})
-    text, rival = entries
+    text, rival, _ = entries
     assert {rung: text[labels.CROPS]["own"][rung] for rung in text[labels.CROPS]["text"]} == text[labels.CROPS]["text"]
     assert rival[labels.WHOLE]["own"] != rival[labels.WHOLE]["text"]
     told = lost_on_the_way(entries)
-    assert told.count("\n") == 1 + 2 * 5
+    assert told.count("\n\n") == 1 and told.count("\n") == 2 + 2 * (1 + 2 * 5)
     found = rival[labels.CROPS]["own"]["pseudo labels"]
     assert f"| training crops: pseudo labels | {text[labels.CROPS]['own']['pseudo labels']:.1f} | {found:.1f} |" in told
     assert lost_on_the_way(entries[:1]) == ""
