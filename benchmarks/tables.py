@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ablation import ROWS, distinct
+from attributes import SHOWN as ALL_IN_THE_GRID
 from attributes import aims as of_figure_1
 from attributes import markdown as with_parts
 from queries import ALONE, WEIGHED
@@ -25,6 +26,7 @@ PAGES = tuple(HERE.parent / name for name in ("README.md", "RESULTS.md"))
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAPERS_ROWS = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
 CONTROLS = ("class mean, no INN", "k-means of 8 a class, no INN")
+WITHOUT_INN = ("text template only", "+ DSE", *CONTROLS)
 FIRST_PROCESSOR = (*PAPERS_ROWS, *CONTROLS, "text template only, cut 0.6", "alpha 0.6", "M = 3", "background cut 0.6")
 ALONG_THE_WAY = (*PAPERS_ROWS, *CONTROLS, "ActNorm alone")
 PRESET = "partworld"
@@ -120,6 +122,12 @@ def again(*measured: Sequence[dict]) -> str:
     return markdown_table(columns, table)
 
 
+def averaged(*groups: dict[int, dict]) -> dict[int, dict[str, float]]:
+    """Means of the measures SHOWN over groups of runs, by the random seeds that all of them have."""
+    shared = set.intersection(*(set(group) for group in groups))
+    return {seed: {name: sum(group[seed][name] for group in groups) / len(groups) for name in SHOWN} for seed in sorted(shared)}
+
+
 def text_seeds(found: dict) -> str:
     """Seed mIoU of text prompts by option."""
     table = [[name, f"{row['miou']:.1f}", f"{row['threshold']:.2f}"] for name, row in found["rows"].items()]
@@ -136,6 +144,8 @@ def tables() -> dict[str, str]:
     rows = by_row(ablation)
     later = {row: own for row, own in rows.items() if row not in FIRST_PROCESSOR}
     anew = by_row(present_entries(HERE / "ablation_again.json")) | later
+    of_all = (by_row(runs).get(row, {}) for runs, row in ((ablation, BASE), (attributes, ALL_IN_THE_GRID)))
+    thrice = {BASE: averaged(*of_all, anew.get(BASE, {}))} | {row: rows[row] for row in WITHOUT_INN if row in rows}
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
         "text": text_seeds(json.loads((HERE / "text_seeds.json").read_text(encoding="utf-8"))),
@@ -146,6 +156,7 @@ def tables() -> dict[str, str]:
         "ablation": quality(ablation, "ablation", "row", base=BASE) + not_run(rows),
         "differences": differences(rows) or NOT_YET.format("ablation"),
         "same": differences(anew) or NOT_YET.format("ablation"),
+        "thrice": differences(thrice) or NOT_YET.format("ablation"),
         "way": differences({row: rows[row] for row in ALONG_THE_WAY if row in rows}, PAPERS_ROWS[0], ON_THE_WAY)
         or NOT_YET.format("ablation"),
         "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else NOT_YET.format("labels"),
