@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from ablation import main
 
-from vdalib.evaluation.ablation import is_finding
+from vdalib.evaluation.ablation import is_finding, present_entries
 from vdalib.evaluation.comparison import difference
 from vdalib.evaluation.measuring_attributes import KMEANS, MIXTURE
 from vdalib.explore.tables import markdown_table, mean_and_error
@@ -135,12 +135,12 @@ def aims(runs: Sequence[dict]) -> str:
     return markdown_table(["row", "aim", "found", "verdict"], table) if table else ""
 
 
-def kept(runs: list[dict]) -> str:
-    """Writes FIGURE_1 where there are runs of it; the table."""
-    if shown := [run for run in runs if run["row"] == SHOWN]:
+def write_figure_1() -> None:
+    """Writes FIGURE_1 where RESULTS has runs of it, whatever file this command has added to."""
+    if shown := [run for run in present_entries(RESULTS) if run["row"] == SHOWN]:
         write_json(FIGURE_1, headline(shown))
-    return markdown(runs)
 
 
 if __name__ == "__main__":
-    main(__doc__, ROWS, RESULTS, measure, kept)
+    main(__doc__, ROWS, RESULTS, measure, markdown)
+    write_figure_1()
