@@ -99,10 +99,11 @@ def train_and_measure(about: dict, changes: dict, measure: Callable[[str], dict]
     if _key(about) in _keys(results):
         return None
     torch.set_num_threads(threads)
+    version = code_version()
     config = Config.from_preset(about["preset"], {**changes, "seed": about["seed"], "precision": about["precision"]})
     with tempfile.TemporaryDirectory() as folder:
         Trainer(config, folder).fit()
-        entry = {**about, "version": code_version(), **measure(folder)}
+        entry = {**about, "version": version, **measure(folder)}
     keep(results, entry)
     return entry
 

@@ -16,7 +16,7 @@ from attributes import aims as of_figure_1
 from attributes import markdown as with_parts
 from queries import ALONE, WEIGHED
 
-from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
+from vdalib.evaluation.ablation import BASE, HEADLINE, REPLAYED, SHOWN, by_row, paired, present_entries
 from vdalib.explore.ablation import aims, differences, fits, gaps, ladder, lost_on_the_way, marked, per_class, reading
 from vdalib.explore.side_by_side import NAMES, compared, cost_aims, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
@@ -27,7 +27,11 @@ MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAPERS_ROWS = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
 CONTROLS = ("class mean, no INN", "k-means of 8 a class, no INN")
 WITHOUT_INN = ("text template only", "+ DSE", *CONTROLS)
-FIRST_PROCESSOR = (*PAPERS_ROWS, *CONTROLS, "text template only, cut 0.6", "alpha 0.6", "M = 3", "background cut 0.6")
+OTHER_PROCESSOR = (
+    *("M = 5", "M = 10", "M = 15", "ActNorm alone", "without L_dis", "attributes start at k-means", *REPLAYED),
+    *("filter at 0.95", "L_inter and L_intra not divided by D", "no permutations", "segmenter of width 256"),
+)
+
 ALONG_THE_WAY = (*PAPERS_ROWS, *CONTROLS, "ActNorm alone")
 PRESET = "partworld"
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
@@ -53,16 +57,17 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
     if not entries:
         return NOT_YET.format(script)
     rows, table = by_row(entries, key), []
-    for name in [name for name in chosen if name in rows] or rows:
-        runs = rows[name]
+    rows = {name: rows[name] for name in chosen if name in rows} or rows
+    shown = [entry for runs in rows.values() for entry in runs.values()]
+    for name, runs in rows.items():
         gain = paired(rows, name, base, lambda run: run[HEADLINE])
         told = "" if name == base else marked(gain)
-        fewer = f" ({len(runs)} seed{'s' * (len(runs) > 1)})" if len(runs) < len({entry["seed"] for entry in entries}) else ""
+        fewer = f" ({len(runs)} seed{'s' * (len(runs) > 1)})" if len(runs) < len({entry["seed"] for entry in shown}) else ""
         table.append(
             [NAMES.get(name, name) + fewer, *(mean_and_error([run[measure] for run in runs.values()]) for measure in SHOWN), told]
         )
     columns = [*SHOWN.values(), f"last column over *{NAMES.get(base, base)}*"]
-    return f"{measured(entries, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
+    return f"{measured(shown, script)}\n{markdown_table(['mIoU, %', *columns], table)}"
 
 
 def not_run(done: Collection[str]) -> str:
@@ -142,7 +147,7 @@ def tables() -> dict[str, str]:
     methods = entries_of(HERE / "methods.json")
     ablation = [entry for entry in ablation if entry["preset"] == PRESET]
     rows = by_row(ablation)
-    later = {row: own for row, own in rows.items() if row not in FIRST_PROCESSOR}
+    later = {row: rows[row] for row in OTHER_PROCESSOR if row in rows}
     anew = by_row(present_entries(HERE / "ablation_again.json")) | later
     of_all = (by_row(runs).get(row, {}) for runs, row in ((ablation, BASE), (attributes, ALL_IN_THE_GRID)))
     thrice = {BASE: averaged(*of_all, anew.get(BASE, {}))} | {row: rows[row] for row in WITHOUT_INN if row in rows}

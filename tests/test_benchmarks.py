@@ -181,7 +181,7 @@ def attributes_of(nmi, row, seed):
     patches = {"INN mixture": numbers, "k-means on CLIP": numbers | {"nmi": 0.25}}
     pointing = dict.fromkeys(patches, {"consistency": 0.4, "null_consistency": 0.3})
     inside = {"INN mixture": {"correlation": 0.8 + nmi}, "k-means on CLIP": {"correlation": 0.1}}
-    about = {"row": row, "seed": seed, "version": vdalib.__version__, "preset": "partworld", "precision": "no"}
+    about = {"row": row, "seed": seed, "version": vdalib.__version__, "preset": "partworld", "precision": "bf16"}
     return about | {"attributes": {"patches": patches, "pointing": pointing, "inside": inside}}
 
 
@@ -191,7 +191,7 @@ def test_the_numbers_beside_figure_1_are_means_over_the_seeds_of_its_row(benchma
         monkeypatch.setattr(attributes, name, tmp_path / f"{name}.json")
     other = next(name for name in attributes.ROWS if name != attributes.SHOWN)
     runs = [attributes_of(0.9, other, 0), attributes_of(0.1, attributes.SHOWN, 1), attributes_of(0.2, attributes.SHOWN, 0)]
-    for known in (runs[:1], runs):
+    for known in (runs[:1], [runs[0], *(run | {"preset": "partworld-smoke"} for run in runs)], runs):
         assert not attributes.FIGURE_1.exists()
         attributes.RESULTS.write_text(json.dumps(known))
         attributes.write_figure_1()
@@ -201,6 +201,15 @@ def test_the_numbers_beside_figure_1_are_means_over_the_seeds_of_its_row(benchma
     assert (found["row"], found["seeds"], found["version"]) == (attributes.SHOWN, [0, 1], vdalib.__version__)
     assert found["settings"] == attributes.ROWS[attributes.SHOWN]
     assert f"| {attributes.SHOWN} | 0.150 ± 0.050 (0.010) |" in table and table.count("k-means on CLIP") == 1
+
+
+def test_three_trainings_of_a_seed_are_averaged_where_all_are_there(benchmark):
+    first, second, third = (
+        {n: {"seed_miou": v, "miou": 2 * v, "miou_ms_crf": 0.0} for n, v in own}
+        for own in ([(0, 40.0), (1, 10.0)], [(0, 43.0), (2, 10.0)], [(0, 46.0), (1, 10.0)])
+    )
+    found = benchmark("tables").averaged(first, second, third)
+    assert found == {0: {"seed_miou": 43.0, "miou": 86.0, "miou_ms_crf": 0.0}}
 
 
 def test_aims_of_figure_1_are_judged_by_differences_to_k_means_over_the_same_seeds(benchmark):

@@ -94,11 +94,11 @@ def test_a_sheet_shows_picture_and_layers_side_by_side_with_the_chosen_opacity()
 
 
 def test_a_sheet_has_the_colours_of_a_scale_in_their_order_under_its_map():
-    layer = PALETTE.of_view(view(torch.rand(20, 30), SEED), "by text")
-    shown = np.asarray(Image.open(BytesIO(sheet(Image.new("RGB", (30, 20)), "a: cat", [layer], 0.5))))
-    below = shown[12 + 360 :, 564:].reshape(-1, 3)  # under the map, from left to right of each line
-    colours, *_ = layer.scale
-    places = [np.flatnonzero((below == ImageColor.getrgb(colour)).all(1)) for colour in colours]
-    assert len(colours) == 6 and all(len(found) > 50 for found in places)
-    lefts = [int((found % (shown.shape[1] - 564)).min()) for found in places]
-    assert lefts == sorted(lefts)
+    one, other = (view(torch.rand(20, 30), SEED) for _ in range(2))
+    layers = [PALETTE.of_view(one, "by text"), PALETTE.difference(one, other, 0)]
+    shown = np.asarray(Image.open(BytesIO(sheet(Image.new("RGB", (30, 20)), "a: cat", layers, 0.5))))
+    for layer, left in zip(layers, (564, 1116)):
+        below = shown[12 + 360 + 12 + 2 * 18 :, left : left + 72]  # the third line under the map
+        colours = ["white" if colour == "transparent" else colour for colour in layer.scale[0]]
+        found = [below[6, 12 * place + 5].tolist() for place in range(len(colours))]
+        assert found == [list(ImageColor.getrgb(colour)) for colour in colours]

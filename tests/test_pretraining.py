@@ -21,6 +21,7 @@ from vdalib.pretraining.training import (
     WORDS,
     PretrainConfig,
     Statements,
+    _autocast,
     balanced_bce,
     lessons,
     pretrain,
@@ -49,6 +50,13 @@ def test_a_few_steps_of_training_give_a_loadable_clip_and_read_no_mask(tiny):
     assert loaded.tokenizer(["a photo of a red dog."]).shape == (1, loaded.model.context_length)
     with safe_open(tiny / "clip.safetensors", "pt") as file:
         assert all(torch.isfinite(file.get_tensor(name).float()).all() for name in file.keys())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_it_computes_in_bf16_where_the_cpu_has_instructions_for_it(monkeypatch, there):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: there)
+    with _autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == (torch.bfloat16 if there else torch.float32)
 
 
 @pytest.mark.slow
