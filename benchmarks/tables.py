@@ -30,8 +30,7 @@ WITHOUT_INN = ("text template only", "+ DSE", *CONTROLS)
 OTHER_PROCESSOR = (
     *("M = 5", "M = 10", "M = 15", "ActNorm alone", "without L_dis", "attributes start at k-means", *REPLAYED),
     *("filter at 0.95", "L_inter and L_intra not divided by D", "no permutations", "segmenter of width 256"),
-)
-
+)  # than the first rows': one without instructions for bf16, as the runs of ablation_again.json
 ALONG_THE_WAY = (*PAPERS_ROWS, *CONTROLS, "ActNorm alone")
 PRESET = "partworld"
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"

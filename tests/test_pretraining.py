@@ -15,18 +15,10 @@ from vdalib.clip.loading import SMALL_CLIP, load_small_clip
 from vdalib.data.partworld import KINDS_OF, PartWorld
 from vdalib.data.partworld.dice import Dice
 from vdalib.pretraining.model_card import measure, write_card
+from vdalib.pretraining.settings import UNSAID, WORDS, PretrainConfig
+from vdalib.pretraining.statements import Statements
 from vdalib.pretraining.teacher import Teacher
-from vdalib.pretraining.training import (
-    UNSAID,
-    WORDS,
-    PretrainConfig,
-    Statements,
-    _autocast,
-    balanced_bce,
-    lessons,
-    pretrain,
-    verdict,
-)
+from vdalib.pretraining.training import _autocast, balanced_bce, lessons, pretrain, verdict
 
 TINY = PretrainConfig(images=24, teacher_steps=3, crop_steps=2, student_steps=2, batch_size=4)
 committed = pytest.mark.skipif(not (SMALL_CLIP / "card.json").exists(), reason="no committed weights in data/partworld")

@@ -16,7 +16,7 @@ from vdalib.data.partworld import TEMPLATES, PartWorld
 from vdalib.evaluation import SeedCurve
 from vdalib.explore import plots
 from vdalib.io import atomic_path, write_json
-from vdalib.pretraining.training import WORDS
+from vdalib.pretraining.settings import WORDS
 from vdalib.segmentation.cam import class_activation
 
 

@@ -18,8 +18,7 @@ the web, what is said is incomplete and sometimes wrong: rates of omission and e
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -28,117 +27,19 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2.functional import resize
 
 from vdalib.clip.dense import dense_forward
 from vdalib.clip.text import ReducedTokenizer, reduced_vocabulary
-from vdalib.data.partworld import CLASSES, COLOURS, KIND_NAMES, KINDS_OF, PARTS, SCENES, TEMPLATES, PartWorld
-from vdalib.data.partworld.dice import Dice
+from vdalib.data.partworld import TEMPLATES
 from vdalib.io import atomic_path
+from vdalib.pretraining.settings import MODEL, PATCH, UNSAID, WORDS, PretrainConfig
+from vdalib.pretraining.statements import Statements, render_pool
 from vdalib.pretraining.teacher import Teacher
 from vdalib.progress import progress_bar
 from vdalib.segmentation.par import pixel_adaptive_refinement
 
 GROUP_WEIGHTS = (1.0, 1.0, 0.5, 1.0, 0.25)  # of classes, kinds, coloured classes, parts of classes, scenes
-PATCH, SIDE = 8, 96
 SURVEYED = 600  # images whose features tell what no statement speaks of
-WORDS, UNSAID = 128, 32  # dimensions of the embedding: those of statements, and those in which every text is zero
-MODEL = {
-    "embed_dim": WORDS + UNSAID,
-    "init_logit_scale": math.log(12),
-    "init_logit_bias": -4.0,
-    "vision_cfg": {"image_size": 96, "patch_size": PATCH, "width": 192, "layers": 8, "head_width": 64},
-    "text_cfg": {"context_length": 16, "width": 128, "heads": 4, "layers": 3},
-}
-
-
-@dataclass
-class PretrainConfig:
-    """How the small CLIP is trained; the defaults made the committed weights."""
-
-    images: int = 40_000
-    omission: float = 0.1  # share of true statements that nobody makes
-    wrong_kind: float = 0.05  # share of objects said to be another kind of their class
-    wrong_class: float = 0.03  # share of objects said to be of another class
-    teacher_steps: int = 2_600
-    crop_steps: int = 1_500  # first steps of the student, on random crops
-    crop: int = 64  # their side in px
-    student_steps: int = 500  # further steps of the student, on whole images
-    batch_size: int = 64
-    teacher_lr: float = 2e-3
-    student_lr: float = 2e-3
-    strongest: tuple[int, ...] = (4, 12, 36)  # places whose mean is a statement's score in the teacher; one of them at each step
-    unsaid: float = 0.9  # mean length of the unsaid part of what the student learns at a patch; that of the said part is 1
-    patches: float = 8.0  # weight of the patches' loss, that of the class token's is 1
-    seed: int = 0
-
-
-class Statements:
-    """All statements about PartWorld, and which are made of an image."""
-
-    def __init__(self):
-        groups = (
-            list(CLASSES),
-            list(KIND_NAMES),
-            [f"{colour} {name}" for name in CLASSES for colour in COLOURS],
-            [f"{name} {part}" for name, part in PARTS],
-            list(SCENES),
-        )
-        self.contents = [content for group in groups for content in group]
-        self.group = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor([*map(len, groups)]))  # (S,)
-        self.index = {content: i for i, content in enumerate(self.contents)}
-
-    def __len__(self) -> int:
-        return len(self.contents)
-
-    def said(self, factors, dice: Dice, config: PretrainConfig) -> Tensor:
-        """(S,) bool: the statements made of an image; the true ones, but for omissions and errors at the rates of `config`."""
-        contents = [factors.scene]
-        for thing in factors.objects:
-            name, kind = thing.class_name, thing.kind
-            if dice.chance(config.wrong_class):
-                name = dice.choice([other for other in CLASSES if other != name])
-                kind = dice.choice(KINDS_OF[name])
-            elif dice.chance(config.wrong_kind):
-                kind = dice.choice([other for other in KINDS_OF[name] if other != kind])
-            parts = [f"{name} {part}" for part in thing.parts] if name == thing.class_name else []
-            contents += [name, kind, f"{thing.main_colour} {name}", *sorted(parts)]
-        said = torch.zeros(len(self), dtype=torch.bool)
-        said[[self.index[content] for content in contents if not dice.chance(config.omission)]] = True
-        return said
-
-    def phrased(self, generator: torch.Generator) -> list[str]:
-        """Every statement in a template drawn at random."""
-        drawn = torch.randint(len(TEMPLATES), (len(self),), generator=generator).tolist()
-        return [TEMPLATES[t].format(content) for t, content in zip(drawn, self.contents)]
-
-
-class _Rendered(Dataset):
-    def __init__(self, world: PartWorld, statements: Statements, config: PretrainConfig):
-        self.world, self.statements, self.config = world, statements, config
-
-    def __len__(self) -> int:
-        return len(self.world)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        dice = Dice(self.config.seed, i)
-        return _square(self.world[i].image, dice), self.statements.said(self.world.factors(i), dice, self.config)
-
-
-def _square(image: Tensor, dice: Dice) -> Tensor:
-    """uint8 (3, H, W) -> (3, SIDE, SIDE): the shorter side resized, a random part of the longer one kept."""
-    image = resize(torch.as_tensor(image), SIDE, antialias=True)
-    top, left = (int(dice.uniform() * (side - SIDE + 1)) for side in image.shape[1:])
-    return image[:, top : top + SIDE, left : left + SIDE].contiguous()
-
-
-def render_pool(config: PretrainConfig, statements: Statements, workers: int = 2) -> tuple[Tensor, Tensor]:
-    """All training images, (n, 3, SIDE, SIDE) uint8, and what is said of them, (n, S) bool."""
-    world = PartWorld("clip", seed=config.seed, size=config.images)
-    loader = DataLoader(_Rendered(world, statements, config), batch_size=250, num_workers=workers)
-    images, said = zip(*progress_bar(loader, desc="rendering", unit="batch"))
-    return torch.cat(images), torch.cat(said)
 
 
 def _autocast() -> torch.autocast:
