@@ -60,6 +60,12 @@ ROWS: dict[str, dict] = {
     "background cut 0.6": {"refine.background_cut": 0.6},
     "L_inter and L_intra not divided by D": {"mixture.nll_scale": "per_vector"},
     "no permutations": {"flow.mixing": "none"},
+    "filter at 0.95, no permutations, losses not divided, no replay": {
+        "assembly.reliable_threshold": 0.95,
+        "flow.mixing": "none",
+        "mixture.nll_scale": "per_vector",
+        "mixture.replay": 0,
+    },
     "centres learn as fast as the INN": {"mixture.centre_lr_factor": 1.0},
     "without the random walk": {"refine.random_walk": False},
     "one attention for all heads": {"clip.share_heads": True},
