@@ -66,6 +66,7 @@ ROWS: dict[str, dict] = {
         "mixture.nll_scale": "per_vector",
         "mixture.replay": 0,
     },
+    "no permutations, losses not divided": {"flow.mixing": "none", "mixture.nll_scale": "per_vector"},
     "centres learn as fast as the INN": {"mixture.centre_lr_factor": 1.0},
     "without the random walk": {"refine.random_walk": False},
     "one attention for all heads": {"clip.share_heads": True},
@@ -114,8 +115,19 @@ def train_and_measure(about: dict, changes: dict, measure: Callable[[str], dict]
     return entry
 
 
+def prototypes(run_dir: str) -> dict[str, list[int]]:
+    """How many prototypes of each class the mixture learned from, replay aside; nothing where there is none."""
+    from vdalib.evaluation.run import Run
+
+    mixture = Run.load(run_dir).mixture
+    return {} if mixture is None else {"prototypes": mixture.gmm.met.tolist()}
+
+
 def quality(run_dir: str) -> dict:
-    """mIoU by every measure, and of each class [IoU, its standard error by bootstrap over images], multi-scale + CRF; percent."""
+    """mIoU by every measure, and of each class [IoU, its standard error by bootstrap over images], multi-scale + CRF; percent.
+
+    Beside them the prototypes of each class.
+    """
     import numpy as np
 
     from vdalib.data import class_names
@@ -128,7 +140,7 @@ def quality(run_dir: str) -> dict:
     iou, resampled = 100 * counts.iou(), 100 * counts.resampled_iou()
     occurs = [n for n, value in enumerate(iou) if value == value]
     per_class = {names[n]: [round(float(value), 2) for value in (iou[n], np.nanstd(resampled[:, n]))] for n in occurs}
-    return {**table, "per_class": per_class}
+    return {**table, "per_class": per_class, **prototypes(run_dir)}
 
 
 def markdown(runs: list[dict]) -> str:

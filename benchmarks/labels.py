@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from ablation import ROWS as ABLATION
-from ablation import main
+from ablation import main, prototypes
 from torch import Tensor
 
 from vdalib.data.loader import TrainingView
@@ -100,7 +100,7 @@ def measure(run_dir: str) -> dict:
     run = Run.load(run_dir)
     train = run.dataset("train")
     whole = ((batch.images, batch.labels, batch.masks.long()) for batch in whole_images(train, masks=True))
-    return {WHOLE: way(run, whole), CROPS: way(run, training_crops(run, len(train)))}
+    return {WHOLE: way(run, whole), CROPS: way(run, training_crops(run, len(train))), **prototypes(run_dir)}
 
 
 if __name__ == "__main__":

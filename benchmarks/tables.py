@@ -17,7 +17,7 @@ from attributes import markdown as with_parts
 from queries import ALONE, WEIGHED
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, REPLAYED, SHOWN, by_row, paired, present_entries
-from vdalib.explore.ablation import aims, differences, fits, gaps, ladder, lost_on_the_way, marked, per_class, reading
+from vdalib.explore.ablation import aims, differences, fed, fits, gaps, ladder, lost_on_the_way, marked, per_class, reading
 from vdalib.explore.side_by_side import NAMES, compared, cost_aims, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 
@@ -164,6 +164,7 @@ def tables() -> dict[str, str]:
         "way": differences({row: rows[row] for row in ALONG_THE_WAY if row in rows}, PAPERS_ROWS[0], ON_THE_WAY)
         or NOT_YET.format("ablation"),
         "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else NOT_YET.format("labels"),
+        "fed": fed(rows | by_row(labels)) or NOT_YET.format("ablation"),
         "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
         "classes": per_class(rows, ("text template only", *CONTROLS)) or NOT_YET.format("ablation"),
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{gaps(queries)}\n\n{fits(queries)}"

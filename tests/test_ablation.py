@@ -25,6 +25,8 @@ TWO_THINGS = {  # each is one thing away from another row
     "alpha 0.6, attributes start at k-means": "alpha 0.6",
     "class mean, no INN": None,  # the method, which has options of its own
     "k-means of 8 a class, no INN": None,
+    "filter at 0.95, no permutations, losses not divided, no replay": None,  # four, by its name
+    "no permutations, losses not divided": None,
 }
 
 
@@ -176,6 +178,14 @@ def test_the_forest_has_two_standard_errors_to_each_side():
     assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["x", "y"]
     assert dots.get_offsets()[:, 0].tolist() == pytest.approx([-1.5, 0.0])
     np.testing.assert_allclose([segment[:, 0] for segment in lines.get_segments()], [[-1.5 - two, -1.5 + two], [-two, two]])
+
+
+def test_prototypes_are_counted_over_all_classes_and_the_poorest_is_named():
+    counts = {"all": ([3, 9, 8], [5, 7, 12]), "filter at 0.95": ([0, 1, 0],)}
+    rows = by_row(entry(row, seed, 60.0, prototypes=n) for row, found in counts.items() for seed, n in enumerate(found))
+    lines = explained.fed(rows | by_row([entry("text template only", 0, 60.0)])).splitlines()
+    assert lines[2:] == ["| all (2) | 22 ± 2 | 3 | 0 |", "| filter at 0.95 (1) | 1 | 0 | 2 |"]
+    assert explained.fed(by_row([entry("all", 0, 60.0)])) == ""
 
 
 def test_errors_of_classes_add_up_over_seeds():

@@ -280,7 +280,8 @@ def test_every_rung_from_cam_to_prediction_is_measured_and_told(benchmark, tmp_p
     for row, changes in labels.ROWS.items():
         small_runs.run(tmp_path / row, changes)
         entries.append({"row": row, "seed": 0, **labels.measure(str(tmp_path / row))})
-    text, rival, _ = entries
+    text, rival, whole_method = entries
+    assert sum(whole_method["prototypes"]) > 0 and not {"prototypes"} & (text.keys() | rival.keys())
     assert {rung: text[labels.CROPS]["own"][rung] for rung in text[labels.CROPS]["text"]} == text[labels.CROPS]["text"]
     assert rival[labels.WHOLE]["own"] != rival[labels.WHOLE]["text"]
     told = lost_on_the_way(entries)

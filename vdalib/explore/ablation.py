@@ -144,6 +144,18 @@ def per_class(rows: Rows, others: Sequence[str]) -> str:
     return markdown_table(["IoU, %", f"*{BASE}* (± over images)", *heads], table) if table else ""
 
 
+def fed(rows: Rows) -> str:
+    """From how many prototypes the mixture of each row learned, where entries say so; "" where none does."""
+    table = []
+    for row, runs in rows.items():
+        if counts := [entry["prototypes"] for entry in runs.values() if "prototypes" in entry]:
+            totals, fewest = ([of(found) for found in counts] for of in (sum, min))
+            never = max(found.count(0) for found in counts)
+            table.append([f"{row} ({len(counts)})", mean_and_error(totals, 0), min(fewest), never])
+    heads = ["row (seeds)", "prototypes in a training", "fewest of a class in any", "most classes without any"]
+    return markdown_table(heads, table) if table else ""
+
+
 def updates(rows: Rows, replay: int):
     """(Figure, Axes (measures,)): rows of more or fewer INN updates less BASE, with two standard errors to each side.
 
