@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -27,19 +27,25 @@ def _pictures(clip: FrozenCLIP, world: PartWorld, chosen: Iterable[int]) -> Iter
         yield i, clip.encode_image(torch.as_tensor(sample.image)[None] / 255, attention=False), sample.labels[None]
 
 
-def zero_shot(clip: FrozenCLIP, world: PartWorld, single_object: bool) -> tuple[float, float]:
-    """Of images with one object (or of all): share whose best prompt names an object, and mean probability it is given.
+def _single(world: PartWorld) -> list[int]:
+    return [i for i in range(len(world)) if len(world.factors(i).objects) == 1]
 
-    Prompts are of the world's classes, which may be its kinds.
-    """
-    text = clip.text_prototypes(world.class_names, TEMPLATES)
-    chosen = [i for i in range(len(world)) if not single_object or len(world.factors(i).objects) == 1]
-    right, confidence = [], []
-    for _, features, labels in _pictures(clip, world, chosen):
-        best = (clip.logit_scale * features.cls @ text.T).softmax(1).max(1)
-        right.append(labels.gather(1, best.indices[:, None])[:, 0])
-        confidence.append(best.values)
-    return torch.cat(right).float().mean().item(), torch.cat(confidence).mean().item()
+
+def _seen(clip: FrozenCLIP, world: PartWorld, chosen: Iterable[int]) -> tuple[Tensor, Tensor]:
+    """Class tokens (n, D) and labels (n, K) of images."""
+    tokens, labels = zip(*((features.cls, labels) for _, features, labels in _pictures(clip, world, chosen)))
+    return torch.cat(tokens), torch.cat(labels)
+
+
+def _named(clip: FrozenCLIP, tokens: Tensor, labels: Tensor, names: Sequence[str]) -> tuple[float, float]:
+    """Share of images whose best prompt is one of their labels, and mean probability that it is given."""
+    best = (clip.logit_scale * tokens @ clip.text_prototypes(names, TEMPLATES).T).softmax(1).max(1)
+    return labels.gather(1, best.indices[:, None]).float().mean().item(), best.values.mean().item()
+
+
+def zero_shot(clip: FrozenCLIP, world: PartWorld) -> tuple[float, float]:
+    """Of images with one object: share whose best prompt names it, and mean probability that the best prompt is given."""
+    return _named(clip, *_seen(clip, world, _single(world)), world.class_names)
 
 
 def text_seed_miou(clip: FrozenCLIP, world: PartWorld) -> tuple[float, float]:
@@ -58,10 +64,13 @@ def measure(folder: Path, size: int = 250) -> dict[str, float]:
     for calibration in CALIBRATIONS[:3]:
         clip = FrozenCLIP(load_small_clip(folder), calibration=calibration)
         figures[f"seed_miou_{calibration}"] = text_seed_miou(clip, world)[1]
-    figures["single_object_accuracy"], figures["single_object_confidence"] = zero_shot(clip, world, single_object=True)
-    figures["any_object_accuracy"], _ = zero_shot(clip, world, single_object=False)
-    kinds = PartWorld("val", size=size, granularity="kind")
-    figures["single_object_kind_accuracy"], _ = zero_shot(clip, kinds, single_object=True)
+    tokens, labels = _seen(clip, world, range(size))
+    single, kinds = _single(world), PartWorld("val", size=size, granularity="kind")
+    accuracy, confidence = _named(clip, tokens[single], labels[single], world.class_names)
+    figures |= {"single_object_accuracy": accuracy, "single_object_confidence": confidence}
+    figures["any_object_accuracy"], _ = _named(clip, tokens, labels, world.class_names)
+    of_kinds = torch.stack([kinds[i].labels for i in single])
+    figures["single_object_kind_accuracy"], _ = _named(clip, tokens[single], of_kinds, kinds.class_names)
     figures["logit_scale"] = clip.logit_scale
     return figures
 
