@@ -27,6 +27,7 @@ TWO_THINGS = {  # each is one thing away from another row
     "k-means of 8 a class, no INN": None,
     "filter at 0.95, no permutations, losses not divided, no replay": None,  # four, by its name
     "no permutations, losses not divided": None,
+    "stages of 27 and 7 %": None,  # where two stages end
 }
 
 

@@ -91,7 +91,11 @@ AIMS = (
         "text template only",
         _exceeds,
         "whether visual queries make better seeds, each at its own best threshold, before anything is trained by them",
-        (("+ VDAF", "text template only"), ("text template only, cut 0.6", "text template only")),
+        (
+            ("+ VDAF", "text template only"),
+            ("no permutations, losses not divided", "text template only"),
+            ("text template only, cut 0.6", "text template only"),
+        ),
     ),
     Aim(
         "the INN beats a class mean",
@@ -102,6 +106,7 @@ AIMS = (
         "the weight in the query (fixed at 0.6 for the mean), and what each step of assembly is worth (benchmarks/queries.py)",
         (
             ("alpha 0.6", "class mean, no INN"),
+            ("no permutations, losses not divided", "class mean, no INN"),
             ("k-means of 8 a class, no INN", "class mean, no INN"),
             ("k-means of 8 a class, no INN", "alpha 0.6"),
             ("attributes start at k-means", BASE),
