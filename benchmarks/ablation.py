@@ -117,7 +117,7 @@ def train_and_measure(about: dict, changes: dict, measure: Callable[[str], dict]
 
 
 def prototypes(run_dir: str) -> dict[str, list[int]]:
-    """How many prototypes of each class the mixture learned from, replay aside; nothing where there is none."""
+    """How many prototypes of each class the mixture learned from, replay aside; nothing where there is no mixture."""
     from vdalib.evaluation.run import Run
 
     mixture = Run.load(run_dir).mixture

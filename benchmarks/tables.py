@@ -27,14 +27,14 @@ MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAPERS_ROWS = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
 CONTROLS = ("class mean, no INN", "k-means of 8 a class, no INN")
 WITHOUT_INN = ("text template only", "+ DSE", *CONTROLS)
-AS_PUBLISHED = (
+UNDONE_TOGETHER = (
     "filter at 0.95, no permutations, losses not divided, no replay",
     "no permutations, losses not divided",
 )
 OTHER_PROCESSOR = (
     *("M = 5", "M = 10", "M = 15", "ActNorm alone", "without L_dis", "attributes start at k-means", *REPLAYED),
     *("filter at 0.95", "L_inter and L_intra not divided by D", "no permutations", "segmenter of width 256"),
-    *AS_PUBLISHED,
+    *UNDONE_TOGETHER,
 )  # than the first rows': one without instructions for bf16, as the runs of ablation_again.json
 ALONG_THE_WAY = (*PAPERS_ROWS, *CONTROLS, "ActNorm alone")
 PRESET = "partworld"
@@ -155,7 +155,7 @@ def tables() -> dict[str, str]:
     anew = by_row(present_entries(HERE / "ablation_again.json")) | later
     of_all = (by_row(runs).get(row, {}) for runs, row in ((ablation, BASE), (attributes, ALL_IN_THE_GRID)))
     thrice = {BASE: averaged(*of_all, anew.get(BASE, {}))} | {row: rows[row] for row in WITHOUT_INN if row in rows}
-    published = {name: found for name, found in {**rows, **anew}.items() if name in (PAPERS_ROWS[0], BASE, *AS_PUBLISHED)}
+    published = {name: found for name, found in {**rows, **anew}.items() if name in (PAPERS_ROWS[0], BASE, *UNDONE_TOGETHER)}
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
         "text": text_seeds(json.loads((HERE / "text_seeds.json").read_text(encoding="utf-8"))),

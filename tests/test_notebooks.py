@@ -1,8 +1,9 @@
 """Every tracked notebook is a test case: it is clean and runs on the smoke preset from top to bottom, two by `vdalib run`.
 
-Those that show a run are executed once more by nbval, which compares what they show.
+Those that show a run are executed once more by nbval, which compares what they show; 00, 01 and 04 run once.
 """
 
+import functools
 import json
 import os
 import re
@@ -98,34 +99,39 @@ def test_the_installed_package_runs_the_smoke_preset_from_any_folder(run_dir):
     assert len(list((run_dir / "masks").glob("val_*.png"))) == 6
 
 
-@pytest.fixture
-def checkout(monkeypatch):
-    """Kernels import the library from here."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+@pytest.fixture(scope="module")
+def executed(run_dir):
+    """Notebooks in the run directory, each executed once; those that `vdalib run` has not made import the library from here."""
+
+    @functools.cache
+    def found(path):
+        if path.stem not in RUN:
+            assert path.stem in PARAMETERS, f"{path.name}: give it smoke parameters in this file"
+            run = {"run_dir": str(run_dir)} if path.stem == "03_attribute_cams" else {}
+            execute(path, run_dir / path.name, PARAMETERS[path.stem] | run, cwd=run_dir)
+        return run_dir / path.name
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        yield found
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("checkout")
 @every_notebook
-def test_notebook_runs_headless_from_another_folder(path, run_dir):
-    executed = run_dir / path.name
-    if path.stem not in RUN:
-        assert path.stem in PARAMETERS, f"{path.name}: give it smoke parameters in this file"
-        run = {"run_dir": str(run_dir)} if path.stem == "03_attribute_cams" else {}
-        execute(path, executed, PARAMETERS[path.stem] | run, cwd=run_dir)
-    outputs = [o for cell in nbformat.read(executed, as_version=4).cells for o in cell.get("outputs", ())]
+def test_notebook_runs_headless_from_another_folder(path, executed):
+    outputs = [o for cell in nbformat.read(executed(path), as_version=4).cells for o in cell.get("outputs", ())]
     warned = [o.text for o in outputs if o.get("name") == "stderr"]
-    assert not warned, f"{executed}: writes to stderr: {warned[0][:300]}"
+    assert not warned, f"{path.name}: writes to stderr: {warned[0][:300]}"
     assert any("image/jpeg" in o.get("data", {}) for o in outputs)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("checkout")
 @pytest.mark.parametrize("name", OF_A_RUN)
-def test_notebook_of_a_run_has_the_same_outputs_again(name, run_dir):
+def test_notebook_of_a_run_has_the_same_outputs_again(name, executed):
     """nbval knows no parameters, so it is given the executed copy, which has them."""
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q", f"{name}.ipynb"]
-    again = subprocess.run(command, cwd=run_dir, capture_output=True, text=True, check=False)
+    path = executed(ROOT / "notebooks" / f"{name}.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q", path.name]
+    again = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
     assert again.returncode == 0, f"{name}: {again.stdout[-3000:]}"
 
 

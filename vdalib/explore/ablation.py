@@ -145,14 +145,15 @@ def per_class(rows: Rows, others: Sequence[str]) -> str:
 
 
 def fed(rows: Rows) -> str:
-    """From how many prototypes the mixture of each row learned, where entries say so; "" where none does."""
+    """From how many prototypes the mixture of each row learned, where three runs or more say so; "" where none do."""
     table = []
     for row, runs in rows.items():
-        if counts := [entry["prototypes"] for entry in runs.values() if "prototypes" in entry]:
+        counts = [entry["prototypes"] for entry in runs.values() if "prototypes" in entry]
+        if len(counts) > 2:
             totals, fewest = ([of(found) for found in counts] for of in (sum, min))
             never = max(found.count(0) for found in counts)
             table.append([f"{row} ({len(counts)})", mean_and_error(totals, 0), min(fewest), never])
-    heads = ["row (seeds)", "prototypes in a training", "fewest of a class in any", "most classes without any"]
+    heads = ["row (runs)", "prototypes learned from", "fewest of one class in any run", "most classes that one run never met"]
     return markdown_table(heads, table) if table else ""
 
 

@@ -38,7 +38,7 @@ def _seen(clip: FrozenCLIP, world: PartWorld, chosen: Iterable[int]) -> tuple[Te
 
 
 def _named(clip: FrozenCLIP, tokens: Tensor, labels: Tensor, names: Sequence[str]) -> tuple[float, float]:
-    """Share of images whose best prompt is one of their labels, and mean probability that it is given."""
+    """Share of images whose best prompt is one of their labels, and mean probability which that prompt is given."""
     best = (clip.logit_scale * tokens @ clip.text_prototypes(names, TEMPLATES).T).softmax(1).max(1)
     return labels.gather(1, best.indices[:, None]).float().mean().item(), best.values.mean().item()
 
