@@ -26,9 +26,13 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def the_same_threads():
-    """Benchmarks set the number of threads; even to the same number, that changes the last bits of later sums in a process."""
+    """Benchmarks set the number of threads; even to the same number, that changes the last bits of later sums in a process.
+
+    Processes that load images have one each, as ever: a forked one would wait for ever for the threads that it lacks.
+    """
+    process, set_threads = os.getpid(), torch.set_num_threads
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "set_num_threads", lambda count: None)
+        patch.setattr(torch, "set_num_threads", lambda count: None if os.getpid() == process else set_threads(count))
         yield
 
 
