@@ -83,6 +83,16 @@ def test_only_what_is_computed_differs(tmp_path):
     ]
 
 
+def test_runs_on_other_pictures_or_judged_by_other_masks_are_other_variants(tmp_path):
+    records = []
+    for name, root, masks in (("a", "garden", "x"), ("b", "garden", "y"), ("c", "hospital", "x"), ("d", "garden", "x")):
+        (tmp_path / name).mkdir()
+        changes = {"data.root": root, "data.masks": masks, "data.classes": ["cat"], "seed": len(records)}
+        Config.from_preset("folder", changes).save(tmp_path / name / "config.yaml")
+        records.append(Record.read(tmp_path / name))
+    assert [variant.seeds for variant in variants(records)] == [[0, 3], [1], [2]]
+
+
 def test_the_tables_say_settings_means_and_gains(six):
     text = compare(*six).markdown()
     assert "| setting | fusion=False | fusion=True |" in text and "| assembly.fusion | False | True |" in text

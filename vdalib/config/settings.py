@@ -306,10 +306,15 @@ class Config(Section):
     def differences(self, other: Config) -> dict[str, str]:
         """Dotted name -> a sentence, of the settings that `other` has different.
 
-        Those of OUTWARD do not count, but for the root of a folder of one's own: another folder has other pictures.
+        Those that are `outward` do not count.
         """
-        ignored = {*OUTWARD} - ({"data.root"} if self.data.name == "folder" else set())
-        return {name: said for name, said in _differences(self.to_dict(), other.to_dict()) if name not in ignored}
+        outward = self.outward
+        return {name: said for name, said in _differences(self.to_dict(), other.to_dict()) if name not in outward}
+
+    @property
+    def outward(self) -> set[str]:
+        """Dotted names of settings that do not change what training computes: OUTWARD, but for the root of one's own folder."""
+        return {*OUTWARD} - ({"data.root"} if self.data.name == "folder" else set())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from vdalib.config import Config
-from vdalib.config.sources import OUTWARD
 from vdalib.evaluation.measures import Measures, logged_rows
 
 
@@ -18,7 +17,7 @@ from vdalib.evaluation.measures import Measures, logged_rows
 class Record:
     """What a run directory says about itself; no weights are opened.
 
-    settings: dotted name -> value, without seed and OUTWARD ones. rows: of metrics.jsonl.
+    settings: dotted name -> value, without seed and `Config.outward` ones. rows: of metrics.jsonl.
     """
 
     folder: Path
@@ -31,9 +30,11 @@ class Record:
     def read(cls, run_dir: str | Path) -> Record:
         """Raises FileNotFoundError without config.yaml, ValueError for a file that is broken."""
         folder = Path(run_dir)
-        settings = dict(_flat(Config.of_run(folder).to_dict()))
+        config = Config.of_run(folder)
+        settings = dict(_flat(config.to_dict()))
         seed = settings.pop("seed")
-        settings = {name: value for name, value in settings.items() if name not in OUTWARD}
+        ignored = config.outward - {"data.masks"}  # by other masks the same run measures differently
+        settings = {name: value for name, value in settings.items() if name not in ignored}
         return cls(folder, seed, settings, logged_rows(folder), Measures.of_run(folder))
 
 
