@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ CLASS_COLOURS: dict[str, str] = {
     "motorbike": "#b4964b", "potted plant": "#00c396", "sheep": "#692db4", "sofa": "#b42dff",
     "train": "#6969b4", "tv monitor": "#964b4b",
 }  # fmt: skip
+_GRID = list(product((0, 42, 85, 127, 170, 212, 255), repeat=3))
+_FURTHER_COLOURS = [f"#{bytes(_GRID[101 * n % len(_GRID)]).hex()}" for n in range(len(_GRID))]  # neighbours in it are unlike
 _KNOWN = ("classes", "synonyms", "background", "colours")
 _TAKEN = {"#000000": "background", "#ffffff": "void"}
 _LONGEST = 100  # letters of a class name, which becomes a prompt and part of file names
@@ -104,16 +107,12 @@ def require_class_name(name: str, where: str) -> None:
 
 
 def distinct_colours(classes: tuple[str, ...], chosen: Mapping[str, str]) -> dict[str, str]:
-    """A colour for every class: the chosen one, else that of its name in VOC, else one that no other class has.
-
-    Where there are more classes than CLASS_COLOURS they come round again.
-    """
+    """A colour for every class: the chosen one, else that of its name in VOC, else one that no other class has."""
     known = {name: colour for name, colour in CLASS_COLOURS.items() if colour not in chosen.values()}
     colours = {name: chosen.get(name) or known.get(name) for name in classes}
-    every = list(CLASS_COLOURS.values())
-    free = [colour for colour in every if colour not in colours.values()] or every
-    unnamed = [name for name in classes if not colours[name]]
-    return colours | {name: free[place % len(free)] for place, name in enumerate(unnamed)}
+    taken = {*_TAKEN, *colours.values()}
+    free = (colour for colour in (*CLASS_COLOURS.values(), *_FURTHER_COLOURS) if colour not in taken)
+    return colours | {name: next(free) for name in classes if not colours[name]}
 
 
 def _words(value: Any, where: str) -> tuple[str, ...]:
