@@ -29,6 +29,7 @@ def build_dataset(config: DataConfig, split: str, seed: int = 0):
     if config.name == "folder":
         from vdalib.data.folder import TaggedFolder
 
+        _require_apart(config)
         return TaggedFolder(config.root, config.labels, config.size, _masks(config) if split == CORRECTED else None)
     from vdalib.data.voc import VOCSegmentation
 
@@ -106,6 +107,13 @@ def _masks(config: DataConfig) -> str:
     if config.masks is None:
         raise ValueError(f"data.masks: split {CORRECTED!r} of a folder needs the folder of the masks that you corrected")
     return config.masks
+
+
+def _require_apart(config: DataConfig) -> None:
+    """ValueError for masks in a folder whose sub-folders are classes: they would be taken for pictures, and train."""
+    root = Path(config.root).resolve()
+    if config.masks and not (root / "images").is_dir() and Path(config.masks).resolve().is_relative_to(root):
+        raise ValueError(f"data.masks: {config.masks} lies in {root}, whose sub-folders are its classes; move it out of there")
 
 
 def _require_root(config: DataConfig) -> None:
