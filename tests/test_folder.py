@@ -1,6 +1,8 @@
 """One's own folder: what it says is read, and what is wrong in it is named with file, line and cure."""
 
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -315,12 +317,33 @@ def test_more_classes_than_a_byte_can_name_are_refused(root):
         prepare_folder(root)
 
 
-def test_every_class_gets_a_colour_of_its_own_while_there_are_some():
+def test_every_class_gets_a_colour_of_its_own():
     names = ("zebra", "cat", *(f"k{i}" for i in range(18)))
     colours = distinct_colours(names, {"zebra": CLASS_COLOURS["dog"]})
     assert colours["zebra"] == CLASS_COLOURS["dog"] and colours["cat"] == CLASS_COLOURS["cat"]
     assert len(set(colours.values())) == len(names)
-    assert set(distinct_colours(tuple(f"k{i}" for i in range(30)), {})) == {f"k{i}" for i in range(30)}
+    most = distinct_colours(tuple(f"k{i}" for i in range(254)), {})
+    assert len(set(most.values()) - {"#000000", "#ffffff"}) == 254 and list(most.values())[:20] == list(CLASS_COLOURS.values())
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names of files are text there")
+@pytest.mark.parametrize("layout", ["tags", "sub-folders"])
+def test_a_name_that_is_no_text_is_left_out_and_told(tmp_path, layout):
+    export(tmp_path / "pics", layout=layout)
+    folder = tmp_path / "pics" / "images" if layout == "tags" else next(p for p in (tmp_path / "pics").iterdir() if p.is_dir())
+    Image.new("RGB", (6, 4)).save(tmp_path / "x.jpg")
+    os.rename(tmp_path / "x.jpg", os.fsencode(folder) + b"/caf\xe9.jpg")
+    prepare_folder(tmp_path / "pics", tmp_path / "out")
+    ((name, reason),) = TaggedFolder(tmp_path / "pics", tmp_path / "out").skipped.items()
+    assert name.endswith(r"caf\udce9.jpg") and reason == "its name is not UTF-8; rename it"
+    name.encode()
+
+
+def test_masks_in_a_folder_whose_sub_folders_are_classes_are_refused(tmp_path):
+    export(tmp_path / "pics", layout="sub-folders")
+    (tmp_path / "pics" / "masks").mkdir()
+    with pytest.raises(ValueError, match="data.masks: .*masks lies in .*pics, whose sub-folders are its classes; move it out"):
+        folder_data(tmp_path / "pics", tmp_path / "pics" / "masks", "all")
 
 
 def test_a_class_with_synonyms_has_the_mean_of_their_prompts(random_clip):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageFile
 
 from vdalib.data.checking import check_images
-from vdalib.data.images import read_image, read_mask, save_mask
+from vdalib.data.images import image_size, read_image, read_mask, save_mask
 from vdalib.data.loader import TrainingView
 from vdalib.data.sample import Sample
 from vdalib.io import atomic_path
@@ -111,6 +111,9 @@ def test_exif_orientation_is_honoured_where_asked_for(tmp_path, orientation):
     np.testing.assert_array_equal(read_image(tmp_path / "a.jpg", upright=True).permute(1, 2, 0), undo(stored))
     small = read_image(tmp_path / "a.jpg", upright=True, size=10)
     assert tuple(small.shape[1:]) == ((12, 9) if orientation > 4 else (9, 12))
+    for name in ("a.jpg", "a.png", "a.webp", "a.tif"):
+        photo(tmp_path / name, exif=exif)
+        assert image_size(tmp_path / name, upright=True) == tuple(read_image(tmp_path / name, upright=True).shape[1:])
 
 
 def test_size_shrinks_large_pictures_to_its_area_and_leaves_small_ones(tmp_path):

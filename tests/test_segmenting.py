@@ -249,13 +249,15 @@ def test_no_picture_is_lost_without_a_word_whatever_its_name(folder_run, tmp_pat
     for name in (".hidden.png", "._a.jpg", ".cache/a.png", f"{long}.png", f"{long}.jpg", "d.png/e.png", "d.jpg"):
         picture(new / name)
     (new / "clip.heic").write_text("")
+    picture(new / "cafe.png")
+    os.rename(new / "cafe.png", os.fsencode(new) + b"/caf\xe9.png")
     os.mkfifo(new / "pipe.png")  # would block a reader for ever
     with pytest.raises(SystemExit) as raised:
         cli.main(["segment", str(new), "--run", str(run_dir), "--out", str(out)])
     told, printed = str(raised.value), capsys.readouterr().out
     lost = [f"{long}.jpg: its name is too long", f"{long}.png: its name is too long", "d.png/e.png: "]
     assert told.startswith("3 could not be segmented:\n") and all(words in told for words in lost)
-    assert f"{len(good) + 1} segmented, 0 were there already" in printed and "4 other files were passed over" in printed
+    assert f"{len(good) + 1} segmented, 0 were there already" in printed and "5 other files were passed over" in printed
     assert len([path for path in (out / "masks").rglob("*") if path.is_file()]) == len(good) + 1
     assert not list(out.rglob("*partial*"))
 
@@ -340,6 +342,9 @@ def test_confidence_is_the_probability_of_the_label_drawn_and_the_most_doubtful_
         rows = list(csv.DictReader(file))
     assert [row["mask"] for row in rows] == sorted(means, key=means.get)
     np.testing.assert_allclose([float(row["confidence"]) for row in rows], sorted(means.values()), atol=1e-4)
+    picture(tmp_path / "new" / "a.png", seed=0)
+    assert segment(run_dir, images, out, multi_scale=True, progress=False).made == ["a"]
+    assert sorted(path.name for path in (out / "confidence").iterdir()) == ["b.png", "c.png"]  # none of the picture before
 
 
 def test_masks_lie_beside_the_names_and_colours_of_their_labels(folder_run):

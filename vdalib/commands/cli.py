@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from vdalib import __version__
 from vdalib.commands.errors import plain_errors
 from vdalib.config.schema import did_you_mean
+from vdalib.data.images import printable
 
 EXPORTS = ("coco", "yolo", "cvat", "labelstudio", "voc", "fiftyone", "onnx")
 
@@ -42,7 +43,8 @@ def segment(given: Namespace) -> None:
     outcome = segment(given.run, images, out, **flags)
     if passed_over:
         path, reason = next(iter(passed_over.items()))
-        print(f"{len(passed_over)} other files were passed over (hidden, or no image by name), the first is {path}: {reason}")
+        told = f"{len(passed_over)} other files were passed over (hidden, or no image by name)"
+        print(f"{told}, the first is {printable(str(path))}: {reason}")
     print(f"{len(outcome.made)} segmented, {len(outcome.found)} were there already: {out}/masks and {out}/overlays")
     if outcome.failed:
         raise SystemExit("\n".join([f"{len(outcome.failed)} could not be segmented:", *outcome.failed.values()]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,10 +52,22 @@ def read_image(path: str | Path, upright: bool = False, size: int | None = None)
 
 
 def image_size(path: str | Path, upright: bool = False) -> tuple[int, int]:
-    """(H, W) of the image that `read_image` reads, from the file's head alone; raises what `opened` raises."""
+    """(H, W) of the image that `read_image` reads, but for a TIFF from the file's head alone; raises what `opened` raises."""
     with opened(path, "an image") as file:
+        if upright and file.format == "TIFF":  # some versions of Pillow turn it when it is decoded
+            return ImageOps.exif_transpose(file).size[::-1]
         turned = upright and file.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return file.size if turned else file.size[::-1]
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written to a file of text: on some systems a name may be any bytes."""
+    return not re.search("[\ud800-\udfff]", name)
+
+
+def printable(name: str) -> str:
+    """The name, with bytes that are no text as escapes."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 @contextmanager

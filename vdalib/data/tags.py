@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from vdalib.config.reading import one_line, shown
 from vdalib.data.classes import ClassesFile, read_classes
-from vdalib.data.images import SUFFIXES
+from vdalib.data.images import SUFFIXES, is_text, printable
 
 LAYOUTS = (
     "give a folder in one of two layouts: images/ with the pictures and, beside it, tags.csv (first line file,tags; then "
@@ -35,7 +35,9 @@ class Tagged:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def _add_untagged(self, name: str) -> None:
-        if is_image(name):
+        if not is_text(name):
+            self.left_out[printable(name)] = "its name is not UTF-8; rename it"
+        elif is_image(name):
             self.untagged.append(name)
         elif name.lower().endswith(SUFFIXES):
             self.left_out[name] = "hidden (a dot in front); rename it if it is a picture of yours"
@@ -120,7 +122,7 @@ def _rows(table: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
                     f"{table} line {reader.line_num}: expected {len(header)} columns as in the header; separate tags by "
                     "semicolons, and put a name that has a comma in quotes"
                 )
-            if not row["file"].strip().isprintable():
+            if re.search(r"[\x00-\x1f\x7f-\x9f]", row["file"].strip()):
                 raise ValueError(f"{table} line {reader.line_num}: file: {shown(row['file'])} has a control character; rename it")
             tags = dict.fromkeys(tag.strip() for tag in row["tags"].split(";"))
             name = PurePosixPath(row["file"].strip().replace("\\", "/")).as_posix()
@@ -139,7 +141,7 @@ def _read_sub_folders(root: Path, given: ClassesFile) -> Tagged:
             raise ValueError(f"{folder}: class without image; put one there, or take the folder away")
         for name in images:
             path = f"{folder.name}/{name}"
-            if is_image(name):
+            if is_image(name) and is_text(name):
                 found.tags[path] = (folder.name,)
             else:
                 found._add_untagged(path)
