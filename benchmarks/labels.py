@@ -30,7 +30,7 @@ WHOLE, CROPS = "whole images", "training crops"
 
 
 class MasksAsImages:
-    """A data set whose images are its masks, a plane (H, W) of 0 or 255 for each of K + 1 classes, so that they are cut alike."""
+    """A data set whose images are its masks, so that they are cut alike: planes (H, W) of 0 or 255, K + 1 classes and void."""
 
     def __init__(self, dataset, num_classes: int):
         self.dataset, self.num_classes = dataset, num_classes
@@ -40,7 +40,7 @@ class MasksAsImages:
 
     def __getitem__(self, index: int) -> Sample:
         mask = torch.from_numpy(self.dataset.mask(index))
-        planes = torch.stack([mask == k for k in range(self.num_classes)]).to(torch.uint8) * 255
+        planes = torch.stack([mask == k for k in (*range(self.num_classes), VOID)]).to(torch.uint8) * 255
         return Sample(planes, self.dataset[index].labels, "")
 
 
@@ -55,8 +55,9 @@ def training_crops(run: Run, count: int, batch_size: int = 8) -> Iterator[tuple[
     for start in range(first, first + count, batch_size):
         items = [(seen[n], masks[n]) for n in range(start, min(start + batch_size, first + count))]
         images, labels = (torch.stack([item[name] for item, _ in items]) for name in ("images", "labels"))
-        truth = [mask["images"].argmax(0).masked_fill(~mask["valid"], VOID) for _, mask in items]
-        yield images, labels, torch.stack(truth)
+        truth, valid = (torch.stack([mask[name] for _, mask in items]) for name in ("images", "valid"))
+        truth = truth.argmax(1)
+        yield images, labels, truth.masked_fill(~valid | (truth > len(run.class_names)), VOID)
 
 
 def way(run: Run, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> dict[str, dict[str, float]]:

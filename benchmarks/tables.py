@@ -20,6 +20,7 @@ from vdalib.evaluation.ablation import BASE, HEADLINE, REPLAYED, SHOWN, by_row, 
 from vdalib.explore.ablation import aims, differences, fed, fits, gaps, ladder, lost_on_the_way, marked, per_class, reading
 from vdalib.explore.side_by_side import NAMES, compared, cost_aims, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
+from vdalib.io import atomic_path
 
 HERE = Path(__file__).parent
 PAGES = tuple(HERE.parent / name for name in ("README.md", "RESULTS.md"))
@@ -195,4 +196,5 @@ def filled(text: str) -> str:
 
 if __name__ == "__main__":
     for page in PAGES:
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+        with atomic_path(page) as temporary:
+            temporary.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
