@@ -1,5 +1,6 @@
 """A trained run, opened and measured: the same numbers as an image-by-image loop over the library's parts."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -128,6 +129,11 @@ def test_unknown_steps_and_folders_are_refused(run_dir, tmp_path):
         Run.load(run_dir, 7)
     with pytest.raises(FileNotFoundError, match="not the directory of a trained run"):
         Run.load(tmp_path)
+    shutil.copytree(run_dir / "checkpoints", tmp_path / "checkpoints")
+    other = Config.of_run(run_dir, {"segmenter.width": 24})
+    other.save(tmp_path / "config.yaml")
+    with pytest.raises(ValueError, match=r"step_0+8: of another configuration \(Error\(s\) in loading .*; train again or"):
+        Run.load(tmp_path, 8)
 
 
 def test_a_run_on_random_clip_weights_finds_the_same_ones_again(tmp_path):
@@ -179,6 +185,14 @@ def test_whole_images_come_in_batches_of_one_size_each_once():
             assert (batch.images[place] * 255).round().unique().tolist() == [i]
             assert batch.masks[place].unique().tolist() == [i] and batch.labels[place].tolist() == [i > 3]
     assert next(whole_images(TwoSizes(), [5])).masks is None
+
+
+def test_few_images_wait_for_others_of_their_size(monkeypatch):
+    monkeypatch.setattr("vdalib.evaluation.run.MOST_WAITING", 4)
+    asked, data = [], TwoSizes()
+    batches = whole_images(data, (asked.append(i) or i for i in [0, 1, 2, 4, 3, 5, 6]), batch_size=8)
+    assert next(batches).indices == [0, 2, 4] and asked == [0, 1, 2, 4]
+    assert sorted(i for batch in batches for i in batch.indices) == [1, 3, 5, 6]
 
 
 def test_cut_seeds_are_what_the_seed_curve_counts():

@@ -240,6 +240,14 @@ def elsewhere(number, *_):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("content", ['{"table": {"miou": null}}', "[]", '"x"', "{"])
+def test_a_run_that_left_no_measures_in_its_file_is_an_error(tmp_path, content):
+    (tmp_path / FINISHED).touch()
+    (tmp_path / "metrics.json").write_text(content)
+    found = sweeping._with_metrics(sweeping.Outcome({"seed": 0}, tmp_path, tmp_path / "n.ipynb"))
+    assert "metrics.json: not measures (" in str(found) and "evaluate the run again" in str(found)
+
+
 def test_control_c_ends_cleanly_and_keeps_what_has_finished(notebook):
     path = grid_file(notebook, "parameters: {size: [1, 99]}\n")
     process = subprocess.Popen(

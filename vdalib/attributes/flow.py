@@ -158,7 +158,7 @@ class InvertibleNetwork(Chain):
         seed: of the permutations.
         coupling: see `FlowStep`; a chain of ActNorms alone is the control that says what the couplings are for.
 
-    Raises ValueError for an odd dim, an unknown mixing or coupling, or an x of another width.
+    Raises ValueError for an odd dim where there are couplings, an unknown mixing or coupling, or an x of another width.
 
     >>> flow = InvertibleNetwork(dim=8, steps=6)
     >>> x = torch.randn(16, 8)

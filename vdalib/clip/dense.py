@@ -42,7 +42,8 @@ class DenseFeatures:
 class OriginalPath:
     """A pass through the tower as it is, and what its calibrated path starts from.
 
-    tokens: (B, 1+N, C) after the last block. start: (B, N, C), patches as they enter the first calibrated block.
+    tokens: (B, 1+N, C) after the last block.
+    start: (B, N, C), patches as they enter the first calibrated block, or leave the last where none is.
     calibrated: each calibrated block with its q, k, v (B, heads, 1+N, C / heads). The rest as in DenseFeatures.
     """
 

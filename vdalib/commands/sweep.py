@@ -19,6 +19,7 @@ from vdalib.config import Config
 from vdalib.config.reading import read_yaml, shown
 from vdalib.config.schema import Section, Seed, did_you_mean
 from vdalib.config.sources import preset_names, preset_paths, resolved
+from vdalib.evaluation.measures import Measures
 from vdalib.io import atomic_path, write_json
 
 FINISHED = "finished.json"
@@ -255,9 +256,9 @@ def _with_metrics(outcome: Outcome) -> Outcome:
         outcome.error = f"its worker wrote {outcome.folder} on another machine; put `out` on a disk that all machines share"
     elif outcome.error is None and (outcome.folder / "metrics.json").exists():
         try:
-            outcome.metrics = json.loads((outcome.folder / "metrics.json").read_text(encoding="utf-8"))["table"]
-        except (ValueError, KeyError, TypeError) as error:
-            outcome.error = f"{outcome.folder / 'metrics.json'}: expected a `table` of measures ({error!r})"
+            outcome.metrics = Measures.read(outcome.folder / "metrics.json").table
+        except ValueError as error:
+            outcome.error = str(error)
     return outcome
 
 

@@ -46,7 +46,7 @@ class AssemblyConfig(Section):
     enhancement_weight: NonNegative = 0.2  # of L_con [N]
     enhancement_temperature: Positive = 0.1  # of L_con [R]
     reliable_filter: bool = True  # only prototypes that zero shot names rightly teach the mixture [N]
-    reliable_threshold: Share = 0.95  # zero-shot probability from which a prototype is reliable [N]
+    reliable_threshold: Share = 0.95  # zero-shot probability above which a prototype is reliable [N]
     density: Literal["per_dimension", "literal", "static"] = "per_dimension"  # alpha: literal [N], the others [R]
     static_density: Share = 0.6  # alpha where density is static [N]
     response: Literal["literal", "per_dimension"] = "literal"  # literal [N], nearly one-hot; per_dimension [R]

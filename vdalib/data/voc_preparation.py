@@ -52,7 +52,9 @@ def prepare(config: DataConfig, download: bool) -> None:
         images = [folder / "JPEGImages" / f"{name}.jpg" for name in read_split(folder, split)]
         found[split] = find_labels(folder, split, bad_names(images, config.on_bad_image))
     for split, labels in found.items():  # last of all: with them a data set counts as prepared
-        print("image-level labels:", write_labels(config.labels or folder, split, **labels))
+        count = labels["labels_from_masks"]
+        remark = f", {count:,} of them from the classes in the image's mask, where it has no annotation" if count else ""
+        print(f"image-level labels: {write_labels(config.labels or folder, split, **labels)}{remark}")
 
 
 def write_train_aug(folder: Path) -> None:

@@ -89,7 +89,7 @@ def logged_rows(run_dir: str | Path) -> list[dict[str, Any]]:
     Raises ValueError for another row that is none.
     """
     path, rows = Path(run_dir) / "metrics.jsonl", []
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)

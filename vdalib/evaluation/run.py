@@ -18,6 +18,8 @@ from vdalib.inference import Predictor, at_scale, load_weights
 from vdalib.methods.base import Evidence, Method
 from vdalib.training import checkpoints
 
+MOST_WAITING = 64  # images that wait for others of their size
+
 
 @dataclass
 class WholeImages:
@@ -37,14 +39,16 @@ def whole_images(
     dataset, indices: Iterable[int] | None = None, batch_size: int = 8, masks: bool = False
 ) -> Iterator[WholeImages]:
     """A data set, or some of it, in batches of equal image size; in order where all sizes are equal."""
-    waiting = defaultdict(list)
+    waiting, count = defaultdict(list), 0
     for index in range(len(dataset)) if indices is None else indices:
         sample = dataset[index]
         mask = torch.from_numpy(dataset.mask(index)) if masks else None
-        group = waiting[sample.image.shape]
-        group.append((int(index), sample.image.as_subclass(Tensor), sample.labels, mask))
-        if len(group) == batch_size:
-            yield _stacked(waiting.pop(sample.image.shape))
+        waiting[sample.image.shape].append((int(index), sample.image.as_subclass(Tensor), sample.labels, mask))
+        count += 1
+        largest = max(waiting, key=lambda shape: len(waiting[shape]))
+        if len(waiting[largest]) == batch_size or count == MOST_WAITING:
+            count -= len(waiting[largest])
+            yield _stacked(waiting.pop(largest))
     for group in waiting.values():
         yield _stacked(group)
 
@@ -98,8 +102,12 @@ class Run:
                 load_weights(method.memory, memory)
         else:
             parts, _ = checkpoints.read(run_dir, step, device)
-            method.model.load_state_dict(parts["model"])
-            method.memory.load_state_dict(parts["memory"])
+            try:
+                method.model.load_state_dict(parts["model"])
+                method.memory.load_state_dict(parts["memory"])
+            except RuntimeError as error:
+                where, reason = checkpoints.folder(run_dir, step), " ".join(str(error).split())[:200]
+                raise ValueError(f"{where}: of another configuration ({reason}); train again or fetch it again") from error
         for module in (method.model, method.memory):
             module.eval().requires_grad_(False)
         return cls(method, step)

@@ -144,6 +144,8 @@ class SeedCurve:
     def best(self) -> tuple[float, float]:
         """The threshold with the highest mIoU, and that mIoU in 0..1."""
         curve = self.mean_iou()
+        if np.isnan(curve).all():
+            raise ValueError("SeedCurve: every mask was void (255) all over; evaluate images whose masks show something")
         at = int(np.nanargmax(curve))
         return float(self.thresholds[at]), float(curve[at])
 

@@ -62,7 +62,6 @@ class AttributeBrowser(anywidget.AnyWidget):
         self.browser = Browser(self._sources[self._first](), split, gallery)
         self._browsers = {self._first: self.browser}
         self.palette = layers.Palette(self.browser.run.class_names, self.browser.run.config.data.colours)
-        self._last: list[View] = []
         self.on_msg(self._answer)
         if self.browser.run.labeller is not None:
             self.browser.gallery()  # now, so that no change waits for it
@@ -117,8 +116,11 @@ class AttributeBrowser(anywidget.AnyWidget):
         """Show a saved view again: the path of its JSON file, or its name in `folder`."""
         try:
             path = self.folder / path
-            saved = json.loads(path.read_text(encoding="utf-8"))
-            name, index = saved.pop("name"), saved["image"]
+            try:
+                saved = json.loads(path.read_text(encoding="utf-8"))
+                name, index = saved.pop("name"), saved["image"]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"{path}: not a saved view ({error!r}); save it again") from None
             if not 0 <= index < len(self.browser.dataset) or self.browser.album.sample(index).name != name:
                 raise ValueError(f"{path}: image {index} is not {name} here; open the run and split it was saved from")
         except Exception as error:

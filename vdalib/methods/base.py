@@ -46,7 +46,7 @@ class Method:
     optimizers: the method's own, beside the trainer's, saved likewise; it steps them in `after_step`.
     remembers:  False where a run was opened without its memory; evidence then does without.
     loss_weights: of the terms that do not count once.
-    views:      further views of an image for the batch, made where images are loaded; a function at the top of a module.
+    views:      further views of an image for the batch, made where images are loaded; can be pickled, as a module's function can.
     """
 
     Options = NoOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -18,12 +19,13 @@ def deferred_interrupt(enabled: bool = True) -> Iterator[Callable[[], bool]]:
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    typed, before = threading.Event(), signal.getsignal(signal.SIGINT)
+    typed, before, process = threading.Event(), signal.getsignal(signal.SIGINT), os.getpid()
 
     def first(*_) -> None:
         typed.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\nstopping after this step; Ctrl+C again stops at once and saves nothing", file=sys.stderr, flush=True)
+        if os.getpid() == process:  # not in the loader's workers, which inherit this
+            print("\nstopping after this step; Ctrl+C again stops at once and saves nothing", file=sys.stderr, flush=True)
 
     signal.signal(signal.SIGINT, first)
     try:
