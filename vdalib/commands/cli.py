@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 from vdalib import __version__
 from vdalib.commands.errors import plain_errors
 from vdalib.config.schema import did_you_mean
-from vdalib.data.images import printable
 
 EXPORTS = ("coco", "yolo", "cvat", "labelstudio", "voc", "fiftyone", "onnx")
 
@@ -36,6 +35,7 @@ def segment(given: Namespace) -> None:
     """Segment files and folders; exits with 1 after the last image if some could not be segmented."""
     _of_run(given)
     from vdalib.commands.segment import find_images, segment
+    from vdalib.data.images import printable
 
     out = given.out or given.run / "segmented"
     images, passed_over = find_images(given.images, out)
