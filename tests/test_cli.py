@@ -72,7 +72,13 @@ def test_a_typo_is_answered_in_a_line_that_names_it_and_what_was_meant(words, me
 
 def test_a_typo_is_answered_without_torch_and_in_half_a_second(tmp_path, run_dir):
     lines = ["trian", "train schedule.batch_size=four", "train --preset partwolrd", f"evaluate --run {run_dir} inference.flipp=1"]
-    lines += ["segment --run none a.png", "settings shedule", f"compare {run_dir} none", "export none --format yolo"]
+    lines += [
+        "segment --run none a.png",
+        "settings shedule",
+        f"compare {run_dir} none",
+        "export none --format yolo",
+        "sweep none.yaml",
+    ]
     program = f"""
 import sys, time
 from vdalib.commands.cli import main

@@ -239,7 +239,6 @@ def elsewhere(number, *_):
     return number, None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("content", ['{"table": {"miou": null}}', "[]", '"x"', "{"])
 def test_a_run_that_left_no_measures_in_its_file_is_an_error(tmp_path, content):
     (tmp_path / FINISHED).touch()
@@ -248,6 +247,7 @@ def test_a_run_that_left_no_measures_in_its_file_is_an_error(tmp_path, content):
     assert "metrics.json: not measures (" in str(found) and "evaluate the run again" in str(found)
 
 
+@pytest.mark.slow
 def test_control_c_ends_cleanly_and_keeps_what_has_finished(notebook):
     path = grid_file(notebook, "parameters: {size: [1, 99]}\n")
     process = subprocess.Popen(

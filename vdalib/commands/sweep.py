@@ -19,7 +19,6 @@ from vdalib.config import Config
 from vdalib.config.reading import read_yaml, shown
 from vdalib.config.schema import Section, Seed, did_you_mean
 from vdalib.config.sources import preset_names, preset_paths, resolved
-from vdalib.evaluation.measures import Measures
 from vdalib.io import atomic_path, write_json
 
 FINISHED = "finished.json"
@@ -255,6 +254,8 @@ def _with_metrics(outcome: Outcome) -> Outcome:
     if outcome.error is None and not (outcome.folder / FINISHED).exists():
         outcome.error = f"its worker wrote {outcome.folder} on another machine; put `out` on a disk that all machines share"
     elif outcome.error is None and (outcome.folder / "metrics.json").exists():
+        from vdalib.evaluation.measures import Measures  # not above: it takes torch along
+
         try:
             outcome.metrics = Measures.read(outcome.folder / "metrics.json").table
         except ValueError as error:
