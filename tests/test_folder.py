@@ -12,7 +12,7 @@ from PIL import Image
 
 from vdalib.clip import FrozenCLIP
 from vdalib.config import ClipConfig, Config
-from vdalib.data import build_dataset, class_names, completed
+from vdalib.data import build_dataset, class_names, completed, prepare
 from vdalib.data.classes import CLASS_COLOURS, distinct_colours
 from vdalib.data.coco import COCO_CLASSES
 from vdalib.data.folder import PREPARED, TaggedFolder, prepare_folder, summary
@@ -311,6 +311,14 @@ def test_a_wrong_classes_file_is_refused_by_its_section(root, text, message):
         prepare_folder(root)
 
 
+def test_a_name_with_the_narrow_space_of_a_screenshot_is_taken(root):
+    name = "Screenshot at 1.00.00\u202fPM.png"
+    os.rename(root / "images" / "b.png", root / "images" / name)
+    tags(root, "a.png,cat", f"{name},dog", "trip/c.png,bus")
+    prepare_folder(root)
+    assert name in TaggedFolder(root).names
+
+
 def test_more_classes_than_a_byte_can_name_are_refused(root):
     tags(root, "a.png," + ";".join(f"k{i}" for i in range(255)))
     with pytest.raises(ValueError, match="255 classes, expected at most 254"):
@@ -341,9 +349,27 @@ def test_a_name_that_is_no_text_is_left_out_and_told(tmp_path, layout):
 
 def test_masks_in_a_folder_whose_sub_folders_are_classes_are_refused(tmp_path):
     export(tmp_path / "pics", layout="sub-folders")
-    (tmp_path / "pics" / "masks").mkdir()
-    with pytest.raises(ValueError, match="data.masks: .*masks lies in .*pics, whose sub-folders are its classes; move it out"):
-        folder_data(tmp_path / "pics", tmp_path / "pics" / "masks", "all")
+    prepare_folder(tmp_path / "pics")
+    for folder in ("pics/masks", "pics/.masks", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "pics" / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("pics", "pics/masks", "pics/link"):
+        with pytest.raises(ValueError, match="data.masks: .* lies in .*pics, whose sub-folders are its classes; move it out"):
+            prepare(Config.from_preset("folder", {"data.root": str(tmp_path / "pics"), "data.masks": str(tmp_path / name)}).data)
+    (tmp_path / "pics" / "masks").rmdir()
+    (tmp_path / "pics" / "link").unlink()
+    assert len(folder_data(tmp_path / "pics", tmp_path / "pics" / ".masks", "all"))
+
+
+def test_a_class_whose_pictures_have_names_that_are_no_text_is_not_lost_without_a_word(tmp_path):
+    export(tmp_path / "pics", layout="sub-folders")
+    (tmp_path / "pics" / "zebra").mkdir()
+    try:
+        (tmp_path / "pics" / "zebra" / os.fsdecode(b"\xe9.png")).touch()
+    except OSError:
+        pytest.skip("names of files are text here")
+    with pytest.raises(ValueError, match="zebra: class without image"):
+        prepare_folder(tmp_path / "pics")
 
 
 def test_a_class_with_synonyms_has_the_mean_of_their_prompts(random_clip):

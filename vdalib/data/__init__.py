@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def prepare(config: DataConfig, download: bool = False) -> None:
     if config.name == "folder":
         from vdalib.data.folder import prepare_folder, summary
 
+        _require_apart(config)
         print(summary(prepare_folder(config.root, config.labels, config.on_bad_image)), flush=True)
         return
     if config.name == "coco14":
@@ -111,9 +113,13 @@ def _masks(config: DataConfig) -> str:
 
 def _require_apart(config: DataConfig) -> None:
     """ValueError for masks in a folder whose sub-folders are classes: they would be taken for pictures, and train."""
-    root = Path(config.root).resolve()
-    if config.masks and not (root / "images").is_dir() and Path(config.masks).resolve().is_relative_to(root):
-        raise ValueError(f"data.masks: {config.masks} lies in {root}, whose sub-folders are its classes; move it out of there")
+    root = Path(config.root)
+    if config.masks is None or (root / "images").is_dir() or (root / "tags.csv").exists():
+        return
+    for resolved in (os.path.abspath, os.path.realpath):
+        base, masks = Path(resolved(root)), Path(resolved(config.masks))
+        if masks.is_relative_to(base) and not masks.relative_to(base).as_posix().startswith(".") or masks == base:
+            raise ValueError(f"data.masks: {masks} lies in {base}, whose sub-folders are its classes; move it out of there")
 
 
 def _require_root(config: DataConfig) -> None:

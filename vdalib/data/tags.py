@@ -35,14 +35,14 @@ class Tagged:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def _add_untagged(self, name: str) -> None:
-        if not is_text(name):
-            self.left_out[printable(name)] = "its name is not UTF-8; rename it"
-        elif is_image(name):
+        if is_image(name) and is_text(name):
             self.untagged.append(name)
+        elif is_image(name):
+            self.left_out[printable(name)] = "its name is not UTF-8; rename it"
         elif name.lower().endswith(SUFFIXES):
-            self.left_out[name] = "hidden (a dot in front); rename it if it is a picture of yours"
+            self.left_out[printable(name)] = "hidden (a dot in front); rename it if it is a picture of yours"
         elif not _is_hidden(name):
-            self.left_out[name] = f"not an image by its name (known: {', '.join(SUFFIXES)}); save it as JPEG"
+            self.left_out[printable(name)] = f"not an image by its name (known: {', '.join(SUFFIXES)}); save it as JPEG"
 
 
 def read_folder(root: Path) -> Tagged:
@@ -137,7 +137,7 @@ def _read_sub_folders(root: Path, given: ClassesFile) -> Tagged:
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
         given.require_class(folder.name, str(folder))
         images = _files(folder)
-        if not any(map(is_image, images)):
+        if not any(is_image(name) and is_text(name) for name in images):
             raise ValueError(f"{folder}: class without image; put one there, or take the folder away")
         for name in images:
             path = f"{folder.name}/{name}"
