@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from vdalib.config import Config
 from vdalib.data import class_names
-from vdalib.data.images import SUFFIXES, is_text, printable, read_image, save_mask
+from vdalib.data.images import SUFFIXES, printable, read_image, save_mask
 from vdalib.explore.plots import class_colour
 from vdalib.inference import Predictor
 from vdalib.io import atomic_path
@@ -51,8 +51,8 @@ def find_images(arguments: Iterable[str | Path], out: str | Path | None = None) 
 
     A name is the path from the folder that all arguments have in common, without suffix; files whose names would be the
     same keep it. Of folders, images are taken by suffix, at any depth, but no hidden ones; what `segment` wrote to `out`
-    is neither taken nor mentioned. Raises FileNotFoundError for what is not there and where no image is found, ValueError
-    for a file whose name is not UTF-8.
+    is neither taken nor mentioned. Bytes in a name that are no text become escapes. Raises FileNotFoundError for what is not
+    there and where no image is found.
     """
     own = [Path(os.path.abspath(out)) / kind for kind in OUTPUTS + _LISTS] if out else []
     files, bases, passed_over = set(), [], {}
@@ -65,15 +65,11 @@ def find_images(arguments: Iterable[str | Path], out: str | Path | None = None) 
                     continue
                 if any(part.startswith(".") for part in path.relative_to(place).parts):
                     passed_over[path] = "hidden"
-                elif not is_text(str(path)):
-                    passed_over[path] = "its name is not UTF-8; rename it"
                 elif path.suffix.lower() not in SUFFIXES:
                     passed_over[path] = "not an image by its name"
                 else:
                     files.add(path)
         elif place.is_file():
-            if not is_text(str(place)):
-                raise ValueError(f"{printable(str(place))}: its name is not UTF-8; rename it")
             bases.append(place.parent)
             files.add(place)
         else:
@@ -83,7 +79,7 @@ def find_images(arguments: Iterable[str | Path], out: str | Path | None = None) 
             f"{', '.join(map(str, arguments))}: no image found (known: {', '.join(SUFFIXES)}); convert others to JPEG"
         )
     base = Path(os.path.commonpath(bases))
-    names = output_names(path.relative_to(base).as_posix() for path in sorted(files))
+    names = output_names(printable(path.relative_to(base).as_posix()) for path in sorted(files))
     return dict(zip(names, sorted(files))), {path: passed_over[path] for path in sorted(passed_over.keys() - files)}
 
 
@@ -186,8 +182,8 @@ def _save(out: Path, name: str, image, label_map: np.ndarray, confidence: np.nda
     """The mask comes last: a mask that is there says that all is."""
     palette = class_palette(predictor.class_names, predictor.config)
     mask, overlay, map_path = outputs(out, name)
-    if confidence is None and _note_of(map_path):
-        map_path.unlink()  # of another picture or run
+    if confidence is None and (older := read_note(map_path)) and older != json.loads(note):
+        map_path.unlink()  # of another picture, run or flags
     with atomic_path(overlay) as temporary:
         overlay_picture(image, label_map, palette).save(temporary, quality=90, comment=note.encode())
     if confidence is not None:
