@@ -83,14 +83,14 @@ def test_only_what_is_computed_differs(tmp_path):
     ]
 
 
-def test_runs_on_other_pictures_or_judged_by_other_masks_are_other_variants(tmp_path):
+def test_runs_on_other_pictures_are_other_variants_and_those_with_other_colours_are_not(tmp_path):
     records = []
-    for name, root, masks in (("a", "garden", "x"), ("b", "garden", "y"), ("c", "hospital", "x"), ("d", "garden", "x")):
+    for name, root, colour in (("a", "garden", "#ff0000"), ("b", "garden", "#00ff00"), ("c", "hospital", "#ff0000")):
         (tmp_path / name).mkdir()
-        changes = {"data.root": root, "data.masks": masks, "data.classes": ["cat"], "seed": len(records)}
+        changes = {"data.root": root, "data.colours": {"cat": colour}, "data.classes": ["cat"], "seed": len(records)}
         Config.from_preset("folder", changes).save(tmp_path / name / "config.yaml")
         records.append(Record.read(tmp_path / name))
-    assert [variant.seeds for variant in variants(records)] == [[0, 3], [1], [2]]
+    assert [variant.seeds for variant in variants(records)] == [[0, 1], [2]]
 
 
 def test_the_tables_say_settings_means_and_gains(six):

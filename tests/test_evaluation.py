@@ -139,6 +139,10 @@ def test_wrong_seeds_are_refused():
         SeedCurve().best()
     with pytest.raises(ValueError, match=r"masks: label 3, expected 0..2 or 255"):
         SeedCurve().update(torch.ones(1, 2, 2, 2), torch.ones(1, 2, dtype=torch.bool), np.full((1, 2, 2), 3))
+    void = SeedCurve()
+    void.update(torch.rand(1, 1, 4, 4), torch.tensor([[True]]), torch.full((1, 4, 4), 255))
+    with pytest.raises(ValueError, match="every mask was void"):
+        void.best()
 
 
 class Squares:

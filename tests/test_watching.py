@@ -67,6 +67,16 @@ def test_a_second_control_c_stops_at_once():
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process inherits a handler here")
+def test_a_process_that_inherits_the_handler_says_nothing(capfd):
+    with deferred_interrupt():
+        if not (child := os.fork()):
+            signal.raise_signal(signal.SIGINT)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_val_is_measured_while_training_goes_on_and_changes_nothing_of_it(reference, tmp_path):
     trainer = start(tmp_path, {"schedule.validate_every": 3})
     trainer.fit(validate=validation(trainer.config, trainer.device))

@@ -306,15 +306,15 @@ class Config(Section):
     def differences(self, other: Config) -> dict[str, str]:
         """Dotted name -> a sentence, of the settings that `other` has different.
 
-        Those that are `outward` do not count.
+        Those that do not count are left out.
         """
-        outward = self.outward
-        return {name: said for name, said in _differences(self.to_dict(), other.to_dict()) if name not in outward}
+        return {name: said for name, said in _differences(self.to_dict(), other.to_dict()) if self.counts(name)}
 
-    @property
-    def outward(self) -> set[str]:
-        """Dotted names of settings that do not change what training computes: OUTWARD, but for the root of one's own folder."""
-        return {*OUTWARD} - ({"data.root"} if self.data.name == "folder" else set())
+    def counts(self, name: str) -> bool:
+        """Whether a setting, by its dotted name, changes what training computes, as another folder of one's own does."""
+        if name == "data.root":
+            return self.data.name == "folder"
+        return name not in OUTWARD and not name.startswith("data.colours")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:

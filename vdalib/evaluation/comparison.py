@@ -17,7 +17,7 @@ from vdalib.evaluation.measures import Measures, logged_rows
 class Record:
     """What a run directory says about itself; no weights are opened.
 
-    settings: dotted name -> value, without seed and `Config.outward` ones. rows: of metrics.jsonl.
+    settings: dotted name -> value, without seed, and what `Config.counts` alone. rows: of metrics.jsonl.
     """
 
     folder: Path
@@ -33,8 +33,7 @@ class Record:
         config = Config.of_run(folder)
         settings = dict(_flat(config.to_dict()))
         seed = settings.pop("seed")
-        ignored = config.outward - {"data.masks"}  # by other masks the same run measures differently
-        settings = {name: value for name, value in settings.items() if name not in ignored}
+        settings = {name: value for name, value in settings.items() if config.counts(name)}
         return cls(folder, seed, settings, logged_rows(folder), Measures.of_run(folder))
 
 

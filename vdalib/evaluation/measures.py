@@ -89,7 +89,7 @@ def logged_rows(run_dir: str | Path) -> list[dict[str, Any]]:
     Raises ValueError for another row that is none.
     """
     path, rows = Path(run_dir) / "metrics.jsonl", []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
@@ -98,5 +98,6 @@ def logged_rows(run_dir: str | Path) -> list[dict[str, Any]]:
         if isinstance(row, Mapping) and "step" in row:
             rows.append(row)
         elif number < len(lines):
-            raise ValueError(f"{path} line {number}: expected an object with `step`, found {line[:40]!r}; delete the line")
+            found = line[:40].decode(errors="replace")
+            raise ValueError(f"{path} line {number}: expected an object with `step`, found {found!r}; delete the line")
     return rows

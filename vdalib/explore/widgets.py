@@ -119,9 +119,10 @@ class AttributeBrowser(anywidget.AnyWidget):
             try:
                 saved = json.loads(path.read_text(encoding="utf-8"))
                 name, index = saved.pop("name"), saved["image"]
+                there = 0 <= index < len(self.browser.dataset)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(f"{path}: not a saved view ({error!r}); save it again") from None
-            if not 0 <= index < len(self.browser.dataset) or self.browser.album.sample(index).name != name:
+            if not there or self.browser.album.sample(index).name != name:
                 raise ValueError(f"{path}: image {index} is not {name} here; open the run and split it was saved from")
         except Exception as error:
             self.message = f"{type(error).__name__}: {error}"
