@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_runs
 import torch
@@ -268,6 +269,13 @@ def test_true_masks_are_cut_like_the_crops_that_they_judge(benchmark):
     # resizing blurs edges of pictures, not those of masks
     edges = torch.nn.functional.max_pool2d(truth.float(), 3, 1, 1) != -torch.nn.functional.max_pool2d(-truth.float(), 3, 1, 1)
     assert torch.equal(seen[known & ~edges], truth[known & ~edges])
+
+    class Void(Flat):
+        def mask(self, index):
+            return np.full((60, 80), 255, np.uint8)
+
+    run.dataset = lambda split: Void()
+    assert all((truth == 255).all() for *_, truth in benchmark("labels").training_crops(run, count=12))
 
 
 @pytest.mark.slow

@@ -306,7 +306,7 @@ class Config(Section):
     def differences(self, other: Config) -> dict[str, str]:
         """Dotted name -> a sentence, of the settings that `other` has different.
 
-        Those that do not count are left out.
+        Those that do not count (`counts`) are left out.
         """
         return {name: said for name, said in _differences(self.to_dict(), other.to_dict()) if self.counts(name)}
 
