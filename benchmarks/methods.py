@@ -1,7 +1,6 @@
 """Table 1 on PartWorld: every method on the same images, crops, number of images seen and inference, over several seeds.
 
     python benchmarks/methods.py [--methods vda excel] [--seeds 0 1 2 3 4] [--preset partworld]
-    python benchmarks/methods.py --times 4 --methods vda toco seco --seeds 0 1   # four times the steps, into methods_x4.json
 
 Each training has a process of its own, one after another, the methods in turn, so that a drifting machine is fair to all of them.
 Finished ones are kept in `benchmarks/methods.json` at once, with the code's version, and not repeated; a table is of one version.
@@ -18,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -59,20 +57,6 @@ def require_fair(configs: Sequence[Config]) -> None:
                 raise ValueError(f"{config.preset}: {name}: found {found}, expected {expected} as in {first.preset}")
 
 
-def prolonged(config: Config, times: int) -> dict[str, float]:
-    """Changes that make a run so many times as long, with all that happens at a step of it.
-
-    >>> prolonged(Config.from_preset("seco"), 2)["options.tags_from"]
-    300
-    """
-    steps = ("segmenter_steps", "inter_steps", "total_steps", "lr_warmup")
-    changes = {f"schedule.{name}": times * getattr(config.schedule, name) for name in steps}
-    options = asdict(config.options) if config.options else {}
-    if "teacher_momentum" in options:  # the same share of the run is remembered
-        changes["options.teacher_momentum"] = 1 - (1 - options["teacher_momentum"]) / times
-    return changes | {f"options.{name}": times * value for name, value in options.items() if name.endswith("_from")}
-
-
 def alone(function: Callable, *arguments: Any) -> Any:
     """What a call returns that has a process for itself, whose peak memory is then the call's."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -89,7 +73,7 @@ def code_version() -> str:
     return f"{vdalib.__version__} {git('log', '-1', '--format=%h')}{'+' if git('status', '--porcelain') else ''}".strip()
 
 
-def train_and_measure(method: str, preset: str, seed: int, precision: str, threads: int, times: int = 1) -> dict[str, Any]:
+def train_and_measure(method: str, preset: str, seed: int, precision: str, threads: int) -> dict[str, Any]:
     """One training and its numbers: seconds of `fit`, peak memory of the process so far in GiB, mIoU in percent."""
     import torch
 
@@ -99,8 +83,7 @@ def train_and_measure(method: str, preset: str, seed: int, precision: str, threa
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        changes = {"seed": seed, "precision": precision} | prolonged(config_of(method, preset), times)
-        trainer = Trainer(config_of(method, preset, changes), folder)
+        trainer = Trainer(config_of(method, preset, {"seed": seed, "precision": precision}), folder)
         start = time.perf_counter()
         trainer.fit()
         cost = {"seconds": time.perf_counter() - start, "peak_gib": profiling.peak_memory_gib()}
@@ -127,24 +110,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", default=list(BUILT_IN), choices=list(BUILT_IN))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--preset", default="partworld")
-    parser.add_argument("--precision", default="bf16", choices=("no", "bf16"))
+    parser.add_argument("--precision", default="no", choices=("no", "bf16"), help="of training; no: fp32")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--times", type=int, default=1, help="train so many times as long, into a file of its own")
-    parser.add_argument("--results", type=Path)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
-    given.results = given.results or RESULTS.with_stem(f"{RESULTS.stem}_x{given.times}" if given.times > 1 else RESULTS.stem)
     require_fair([config_of(method, given.preset) for method in given.methods])
     done = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else []
     version = code_version()
     about = {"preset": given.preset, "precision": given.precision, "threads": given.threads, "version": version}
-    about |= {"times": given.times} if given.times > 1 else {}
     shown = [run for run in done if about.items() <= run.items()]
     have = {(run["seed"], run["method"]) for run in shown}
     wanted = [pair for pair in product(given.seeds, given.methods) if pair not in have]
     for number, (seed, method) in enumerate(wanted, start=1):
         if (now := code_version()) != version:
             raise SystemExit(f"the code is {now} and was {version}; start again, in a checkout that nobody changes")
-        numbers = alone(train_and_measure, method, given.preset, seed, given.precision, given.threads, given.times)
+        numbers = alone(train_and_measure, method, given.preset, seed, given.precision, given.threads)
         shown.append({"method": method, "seed": seed, **about, **numbers})
         done.append(shown[-1])
         write_json(given.results, done)

@@ -19,4 +19,4 @@ A street of rooms, each importing only those below it:
 `pretraining`, beside them, makes PartWorld's small CLIP.
 """
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"

@@ -16,7 +16,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-MIXINGS = ("permute", "swap", "none")
+MIXINGS = ("none", "swap", "permute")
 COUPLINGS = ("affine", "none")
 
 
@@ -173,7 +173,7 @@ class InvertibleNetwork(Chain):
         self,
         dim: int,
         steps: int = 6,
-        mixing: str = "permute",
+        mixing: str = "none",
         clamp: float = 1.9,
         hidden: int | None = None,
         seed: int = 0,

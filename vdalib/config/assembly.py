@@ -14,7 +14,7 @@ class FlowConfig(Section):
 
     steps: Size = 6  # invertible layers
     coupling: Literal["affine", "none"] = "affine"  # affine [A]; none leaves ActNorm alone, a control [R]
-    mixing: Literal["permute", "swap", "none"] = "permute"  # of channels, between layers [R]
+    mixing: Literal["none", "swap", "permute"] = "none"  # of channels, between layers: none is [A], the others [R]
     clamp: Positive = 1.9  # a in a tanh(s / a), which bounds log scales [P]
     hidden: Size | None = None  # width of the coupling networks; None = joint width [R]
 
@@ -33,7 +33,7 @@ class MixtureConfig(Section):
     recent: Count = 1024  # reliable prototypes kept for replay and for the k-means start [R]
     learning_rate: Positive = 2e-4  # of the INN [N]
     centre_lr_factor: Positive = 10.0  # centres and weights of the mixture learn this much faster [R]
-    nll_scale: Literal["per_dimension", "per_vector"] = "per_dimension"  # of L_inter and L_intra: divided by D or not [R]
+    nll_scale: Literal["per_vector", "per_dimension"] = "per_vector"  # of L_inter and L_intra: whole [A], or divided by D [R]
     discriminative_weight: NonNegative = 1.0  # of L_dis beside L_inter [N]
 
 

@@ -1,4 +1,4 @@
-"""An ablation as tables in Markdown, a forest plot, and sentences that its numbers choose."""
+"""An ablation as tables in Markdown and a forest plot."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from vdalib.evaluation.ablation import AIMS, BASE, HEADLINE, REPLAYED, SHOWN, Aim, Rows, by_row, is_finding, paired
+from vdalib.evaluation.ablation import AIMS, BASE, FEWEST, HEADLINE, REPLAYED, SHOWN, Rows, by_row, is_finding, paired
 from vdalib.evaluation.comparison import Difference, difference
 from vdalib.explore.tables import markdown_table, mean_and_error
 
 FAR = 3.5  # points: a row further away stands at the edge of the forest plot as a number
-NONE_YET = "Not measured with this code yet: `python benchmarks/ablation.py`."
 
 
 def gained(gain: Difference | None) -> str:
@@ -43,7 +42,7 @@ def means(rows: Rows) -> str:
 
 
 def differences(rows: Rows, base: str = BASE, measures: Mapping[str, str] = SHOWN) -> str:
-    """Every row less `base`, paired by seed, with the standard error of the pairs; in bold findings.
+    """Every row minus `base`, paired by seed, with the standard error of the pairs; in bold findings.
 
     measures: names in the entries -> heads of columns.
     """
@@ -52,28 +51,28 @@ def differences(rows: Rows, base: str = BASE, measures: Mapping[str, str] = SHOW
         gains = [paired(rows, row, base, _measure(key)) for key in measures]
         if row != base and gains[0]:
             table.append([row, gains[0].pairs, *map(marked, gains)])
-    return markdown_table([f"less *{base}*, points of mIoU", "pairs", *measures.values()], table) if table else ""
+    return markdown_table([f"minus *{base}*, points of mIoU", "pairs", *measures.values()], table) if table else ""
 
 
 def comparable(rows: Rows, base: str = BASE) -> list[str]:
-    """The rows that share three seeds or more with `base`: the error of two pairs is hardly known."""
-    return [row for row, runs in rows.items() if row != base and len(runs.keys() & rows.get(base, {}).keys()) > 2]
+    """The rows that share FEWEST seeds or more with `base`."""
+    return [row for row, runs in rows.items() if row != base and len(runs.keys() & rows.get(base, {}).keys()) >= FEWEST]
 
 
 def forest(rows: Rows, base: str = BASE):
-    """(Figure, Axes (measures,)): every row less `base`, with two standard errors to each side.
+    """(Figure, Axes (measures,)): every row minus `base`, with two standard errors to each side.
 
-    Raises ValueError where no row shares three seeds with it.
+    Raises ValueError where no row shares FEWEST seeds with it.
     """
     from vdalib.explore import plots
 
     known = comparable(rows, base)
     if not known:
-        raise ValueError(f"rows: expected some that share three seeds with {base!r}")
+        raise ValueError(f"rows: expected some that share {FEWEST} seeds with {base!r}")
     figure, axes = plots.panels(1, len(SHOWN), (10.0, 1.0 + 0.24 * len(known)))
     for axis, (key, label) in zip(axes[0], SHOWN.items()):
         bounds = {row: _bounds(paired(rows, row, base, _measure(key))) for row in known}
-        plots.forest({label: bounds}, f"points, row less “{base}”", line=0.0, axis=axis)
+        plots.forest({label: bounds}, f"points, row minus “{base}”", line=0.0, axis=axis)
         axis.set(title=label, xlim=(-FAR, FAR))
         for place, (value, *_) in enumerate(bounds.values()):
             if abs(value) > FAR:
@@ -89,31 +88,10 @@ def aims(rows: Rows) -> str:
     table = []
     for aim in AIMS:
         gains = [paired(rows, aim.better, aim.worse, _measure(key)) for key in SHOWN]
+        bound = f"by more than {aim.least:g}" if aim.least else "by more than nothing"
         cells = [f"{gained(gain)}: {aim.verdict(gain)}".removeprefix(": ") for gain in gains]
-        table.append([f"{aim.says} (*{aim.better}* less *{aim.worse}*: {aim.rule})", *cells])
+        table.append([f"{aim.says} (*{aim.better}* minus *{aim.worse}*, {bound})", *cells])
     return markdown_table(["aim", *SHOWN.values()], table)
-
-
-def reading(rows: Rows) -> str:
-    """What the ablation says by HEADLINE, one line for each aim, and for the rows beside them."""
-    if not rows:
-        return NONE_YET
-    lines = [f"By *{SHOWN[HEADLINE]}*, in points of mIoU; less than two standard errors, or than three pairs, are no finding."]
-    lines += ["- " + _sentence(rows, aim) for aim in AIMS]
-    decided = {row: paired(rows, row, BASE, _measure(HEADLINE)) for row in comparable(rows)}
-    for words, chosen in {
-        f"Better than *{BASE}*": [row for row, gain in decided.items() if is_finding(gain) and gain.mean > 0],
-        f"Worse than *{BASE}*": [row for row, gain in decided.items() if is_finding(gain) and gain.mean < 0],
-        f"Not distinguishable from *{BASE}* with these seeds": [row for row, gain in decided.items() if not is_finding(gain)],
-    }.items():
-        if chosen:
-            lines.append(f"- {words}: " + ", ".join(f"{row} ({gained(decided[row])})" for row in chosen) + ".")
-    if decided:
-        lines.append(
-            f"- {len(decided)} rows are compared: even if none did anything, nearly one in five would pass two standard errors "
-            "at three pairs, one in nine at five, and one in twenty with many."
-        )
-    return "\n".join(lines)
 
 
 def verdicts(rows: Rows) -> str:
@@ -140,16 +118,16 @@ def per_class(rows: Rows, others: Sequence[str]) -> str:
         error = math.hypot(*errors) / len(errors)
         gains = [paired(_with(rows, name), BASE, row, _class(name)) for row in others]
         table.append([name, f"{np.mean(ious):.1f} ± {error:.1f}", *map(gained, gains)])
-    heads = [f"*{BASE}* less *{row}*" for row in others]
+    heads = [f"*{BASE}* minus *{row}*" for row in others]
     return markdown_table(["IoU, %", f"*{BASE}* (± over images)", *heads], table) if table else ""
 
 
 def fed(rows: Rows) -> str:
-    """From how many prototypes the mixture of each row learned, where three runs or more say so; "" where none do."""
+    """From how many prototypes the mixture of each row learned, of the runs that say so; "" where none do."""
     table = []
     for row, runs in rows.items():
         counts = [entry["prototypes"] for entry in runs.values() if "prototypes" in entry]
-        if len(counts) > 2:
+        if counts:
             totals, fewest = ([of(found) for found in counts] for of in (sum, min))
             never = max(found.count(0) for found in counts)
             table.append([f"{row} ({len(counts)})", mean_and_error(totals, 0), min(fewest), never])
@@ -158,16 +136,16 @@ def fed(rows: Rows) -> str:
 
 
 def updates(rows: Rows, replay: int):
-    """(Figure, Axes (measures,)): rows of more or fewer INN updates less BASE, with two standard errors to each side.
+    """(Figure, Axes (measures,)): rows of more or fewer INN updates minus BASE, with two standard errors to each side.
 
     replay: the updates that BASE replays after each on fresh prototypes.
-    Raises ValueError where no such row shares three seeds with it.
+    Raises ValueError where no such row shares FEWEST seeds with it.
     """
     from vdalib.explore import plots
 
     known = {row: count for row, count in REPLAYED.items() if row in comparable(rows)}
     if not known:
-        raise ValueError(f"rows: expected some of {', '.join(REPLAYED)} that share three seeds with {BASE!r}")
+        raise ValueError(f"rows: expected some of {', '.join(REPLAYED)} that share {FEWEST} seeds with {BASE!r}")
     figure, axes = plots.panels(1, len(SHOWN), (10.0, 2.6))
     for axis, (key, label) in zip(axes[0], SHOWN.items()):
         points = [(1 + replay, 0.0, 0.0)]
@@ -180,7 +158,7 @@ def updates(rows: Rows, replay: int):
         axis.set_xscale("log", base=2)
         axis.set_xticks(made, [str(count) for count in made])
         axis.set(xlabel="INN updates a batch", title=label)
-    axes[0, 0].set_ylabel(f"points, row less “{BASE}”")
+    axes[0, 0].set_ylabel(f"points, row minus “{BASE}”")
     return figure, axes[0]
 
 
@@ -196,7 +174,7 @@ def ladder(runs: Sequence[Mapping[str, Any]]) -> str:
 def gaps(runs: Sequence[Mapping[str, Any]]) -> str:
     """Entries of benchmarks/queries.json as a table: differences of two descriptions' seeds in runs of each row, paired by seed.
 
-    The last columns are a row's difference less that of the first row, over the seeds that both have; bold: a finding.
+    The last columns are a row's difference minus that of the first row, over the seeds that both have; bold: a finding.
     """
     text, _, centre, _, attributes, latent, clip, _ = runs[0]["seeds"]
     rows, table = by_row(runs), []
@@ -204,8 +182,8 @@ def gaps(runs: Sequence[Mapping[str, Any]]) -> str:
     for better, worse in ((clip, latent), (attributes, latent), (attributes, centre), (attributes, text)):
         own = {row: {seed: e["seeds"][better] - e["seeds"][worse] for seed, e in found.items()} for row, found in rows.items()}
         gained_here = [marked(difference(dict.fromkeys(gap, 0.0), gap)) for gap in own.values()]
-        table.append([f"{better} **less** {worse}", *gained_here, *(marked(difference(own[first], own[row])) for row in others)])
-    heads = [*(f"*{row}*" for row in rows), *(f"*{row}* less *{first}*" for row in others)]
+        table.append([f"{better} **minus** {worse}", *gained_here, *(marked(difference(own[first], own[row])) for row in others)])
+    heads = [*(f"*{row}*" for row in rows), *(f"*{row}* minus *{first}*" for row in others)]
     return markdown_table(["seeds, points of mIoU", *heads], table)
 
 
@@ -221,7 +199,7 @@ def fits(runs: Sequence[Mapping[str, Any]]) -> str:
 def lost_on_the_way(runs: Sequence[Mapping[str, Any]]) -> str:
     """Entries of benchmarks/labels.py as a table for each row but the first: from CAM to prediction, beside the first.
 
-    The last columns are the row's own queries less the first row's, and less text in the same runs; bold: a finding.
+    The last columns are the row's own queries minus the first row's, and minus text in the same runs; bold: a finding.
     """
     (base, own), *rivals = by_row(runs).items()
     places = [name for name, value in runs[0].items() if isinstance(value, dict)]
@@ -235,7 +213,7 @@ def lost_on_the_way(runs: Sequence[Mapping[str, Any]]) -> str:
             )
             gains = [marked(difference(values, second)) for values in (first, text)]
             table.append([f"{place}: {rung}", *(mean_and_error([*values.values()]) for values in (first, second)), *gains])
-        heads = ["mIoU, %", f"*{base}*", f"*{rival}*", f"less *{base}*", "less text in the same runs"]
+        heads = ["mIoU, %", f"*{base}*", f"*{rival}*", f"minus *{base}*", "minus text in the same runs"]
         found.append(markdown_table(heads, table))
     return "\n\n".join(found)
 
@@ -248,22 +226,7 @@ def _rungs(runs: Sequence[Mapping[str, Any]]) -> str:
         gains = [marked(difference(other, seeds)) if other else "" for other in (text, before)]
         table.append([name, mean_and_error([*seeds.values()]), *gains, mean_and_error(close, 3) if close else ""])
         text, before = text or seeds, seeds
-    return markdown_table(["description", "seeds", "less text", "less the line above", "cosine to the prototype"], table)
-
-
-def _sentence(rows: Rows, aim: Aim) -> str:
-    gain = paired(rows, aim.better, aim.worse, _measure(HEADLINE))
-    verdict = aim.verdict(gain)
-    said = f"*{aim.says[0].upper()}{aim.says[1:]}* ({aim.rule}): **{verdict}**"
-    if gain is None or gain.pairs < 3:
-        pairs = gain.pairs if gain else 0
-        return f"{said}; it takes three seeds that *{aim.better}* and *{aim.worse}* share, found {pairs}."
-    said += f", {gained(gain)} over {gain.pairs} pairs" + ("." if is_finding(gain) else ", which is no finding.")
-    if verdict != "met":
-        beside = [(pair, paired(rows, *pair, _measure(HEADLINE))) for pair in aim.related]
-        told = [f"*{better}* less *{worse}* {gained(found)}" for (better, worse), found in beside if found]
-        said += f" Where to look: {aim.look}." + (f" Beside it: {'; '.join(told)}." if told else "")
-    return said
+    return markdown_table(["description", "seeds", "minus text", "minus the line above", "cosine to the prototype"], table)
 
 
 def _measure(key: str):

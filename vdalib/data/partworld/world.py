@@ -28,6 +28,7 @@ from .shapes import Canvas, ellipse
 SPLITS: dict[str, int] = {"train": 0, "val": 1_000_000, "clip": 2_000_000}  # first global index of each split
 DEFAULT_SIZE: dict[str, int] = {"train": 1_000, "val": 250, "clip": 100_000}
 MAX_SIZE = 1_000_000
+KEPT = 1000  # samples that are drawn once only: some 50 kB each
 SHAPES: tuple[tuple[int, int], ...] = ((128, 128), (112, 144), (144, 112), (104, 160), (160, 104))  # height, width in px
 GRANULARITIES: dict[str, tuple[str, ...]] = {"class": CLASSES, "kind": KIND_NAMES}
 OBJECTS: dict[int, float] = {1: 0.50, 2: 0.33, 3: 0.17}  # how many are cast, and how often
@@ -81,18 +82,24 @@ class PartWorld(Dataset):
         self.class_names = GRANULARITIES[granularity]
         self._size = DEFAULT_SIZE[split] if size is None else int(size)
         self._last: tuple[int, Rendered] | None = None
+        self._kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, i: int) -> Sample:
-        rendered = self.render(i)
-        names = {name for thing in rendered.factors.objects for name in (thing.class_name, thing.kind)}
-        return Sample(
-            image=tv_tensors.Image(torch.from_numpy(rendered.image.copy())),
-            labels=torch.tensor([name in names for name in self.class_names]),
-            name=f"{self.split}_{self.seed}_{self._local(i):06d}",
-        )
+        i = self._local(i)
+        if (sample := self._kept.get(i)) is None:
+            rendered = self.render(i)
+            names = {name for thing in rendered.factors.objects for name in (thing.class_name, thing.kind)}
+            sample = Sample(
+                image=tv_tensors.Image(torch.from_numpy(rendered.image)),
+                labels=torch.tensor([name in names for name in self.class_names]),
+                name=f"{self.split}_{self.seed}_{i:06d}",
+            )
+            if len(self._kept) < KEPT:
+                self._kept[i] = sample
+        return replace(sample, image=sample.image.clone(), labels=sample.labels.clone())
 
     def mask(self, i: int) -> np.ndarray:
         """uint8 (H, W): 0 background, index in `class_names` + 1 elsewhere. Evaluation only."""
