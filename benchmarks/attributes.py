@@ -115,7 +115,7 @@ def markdown(runs: Sequence[dict]) -> str:
 def aims(runs: Sequence[dict]) -> str:
     """Whether Figure 1 came out as hoped, in the rows SHOWN and NEAREST; "" without runs of either.
 
-    Open: the paired difference to k-means is no finding. Notebook 03 counts the classes whose components can be named.
+    Undecided: the paired difference to k-means is no finding. Notebook 03 counts the classes whose components can be named.
     """
     table = []
     for row in (SHOWN, NEAREST):
@@ -127,7 +127,7 @@ def aims(runs: Sequence[dict]) -> str:
         gain = difference(rival, mixture)
         apart = mean_and_error([mixture[seed] - rival[seed] for seed in patches], 3)
         told = f"{found['part_nmi']:.3f} and {found['part_nmi_kmeans']:.3f}, difference {apart}"
-        verdict = ("met" if gain.mean > 0 else "missed") if is_finding(gain) else "open"
+        verdict = ("met" if gain.mean > 0 else "missed") if is_finding(gain) else "undecided"
         table.append([label, "part NMI not below that of k-means on CLIP's patches", told, verdict])
         correlation = found["correlation_inside"]
         verdict = "met" if correlation <= 0.4 else "missed"
@@ -137,7 +137,7 @@ def aims(runs: Sequence[dict]) -> str:
 
 def write_figure_1() -> None:
     """Writes FIGURE_1 where RESULTS has runs of it, whatever file this command has added to."""
-    of_the_preset = ("partworld", "bf16", SHOWN)
+    of_the_preset = ("partworld", "no", SHOWN)
     if shown := [e for e in present_entries(RESULTS) if (e["preset"], e["precision"], e["row"]) == of_the_preset]:
         write_json(FIGURE_1, headline(shown))
 

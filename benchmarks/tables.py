@@ -11,13 +11,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ablation import ROWS, distinct
-from attributes import SHOWN as ALL_IN_THE_GRID
 from attributes import aims as of_figure_1
 from attributes import markdown as with_parts
-from queries import ALONE, WEIGHED
+from mistakes import SHOWN as MISTAKEN
 
-from vdalib.evaluation.ablation import BASE, HEADLINE, REPLAYED, SHOWN, by_row, paired, present_entries
-from vdalib.explore.ablation import aims, differences, fed, fits, gaps, ladder, lost_on_the_way, marked, per_class, reading
+from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
+from vdalib.explore.ablation import aims, differences, fed, fits, gaps, ladder, lost_on_the_way, marked, mistakes, per_class
 from vdalib.explore.side_by_side import NAMES, compared, cost_aims, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 from vdalib.io import atomic_path
@@ -27,22 +26,11 @@ PAGES = tuple(HERE.parent / name for name in ("README.md", "RESULTS.md"))
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAPERS_ROWS = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
 CONTROLS = ("class mean, no INN", "k-means of 8 a class, no INN")
-WITHOUT_INN = ("text template only", "+ DSE", *CONTROLS)
-UNDONE_TOGETHER = (
-    "filter at 0.95, no permutations, losses not divided, no replay",
-    "no permutations, losses not divided",
-)
-OTHER_PROCESSOR = (
-    *("M = 5", "M = 10", "M = 15", "ActNorm alone", "without L_dis", "attributes start at k-means", *REPLAYED),
-    *("filter at 0.95", "L_inter and L_intra not divided by D", "no permutations", "segmenter of width 256"),
-    *UNDONE_TOGETHER,
-)  # than the first rows': one without instructions for bf16, as the runs of ablation_again.json
 ALONG_THE_WAY = (*PAPERS_ROWS, *CONTROLS, "ActNorm alone")
-PRESET = "partworld"
+OF_THE_PAGES = {"preset": "partworld", "precision": "no"}
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
 CHANGED = "What each method has other than its source's settings for VOC: [the list](docs/own_methods.md#on-the-small-world)."
 ON_THE_WAY = {"seed_miou": "seeds", "refined_seed_miou": "seeds after the walk", "miou": "val", HEADLINE: SHOWN[HEADLINE]}
-FUSED = {"text_seed": ALONE, "seed": WEIGHED}  # measure of the ablation -> line of `queries` that is the same
 KILLS = ("operation", "torn", "time", "start-up")
 
 
@@ -77,7 +65,7 @@ def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str
 
 def not_run(done: Collection[str]) -> str:
     """The rows of the ablation that a table lacks."""
-    missing = [row for row in distinct(ROWS, PRESET) if row not in done]
+    missing = [row for row in distinct(ROWS, OF_THE_PAGES["preset"]) if row not in done]
     return f"\n\nRows of `benchmarks/ablation.py` that have not been run yet: {'; '.join(missing)}." if missing else ""
 
 
@@ -121,23 +109,6 @@ def full_size(file: str) -> str:
     return "\n\n".join(filter(None, (told, steps(entries), cost_aims(entries), parts_of_a_step(entries))))
 
 
-def again(*measured: Sequence[dict]) -> str:
-    """Seed mIoU of text and of the own queries in runs of BASE, by random seed: in the ablation, in `queries`, and once more."""
-    columns = ["random seed", *(f"{asks}, {of}" for asks in ("text", "fused query") for of in ("ablation", "above", "again"))]
-    ablation, *others = ({entry["seed"]: entry for entry in entries if entry["row"] == BASE} for entries in measured)
-    table = []
-    for seed in sorted(ablation.keys() & others[0].keys() & others[1].keys()):
-        found = [[ablation[seed][f"{name}_miou"], *(own[seed]["seeds"][way] for own in others)] for name, way in FUSED.items()]
-        table.append([seed, *(f"{value:.1f}" for values in found for value in values)])
-    return markdown_table(columns, table)
-
-
-def averaged(*groups: dict[int, dict]) -> dict[int, dict[str, float]]:
-    """Means of the measures SHOWN over groups of runs, by the random seeds that all of them have."""
-    shared = set.intersection(*(set(group) for group in groups))
-    return {seed: {name: sum(group[seed][name] for group in groups) / len(groups) for name in SHOWN} for seed in sorted(shared)}
-
-
 def text_seeds(found: dict) -> str:
     """Seed mIoU of text prompts by option."""
     table = [[name, f"{row['miou']:.1f}", f"{row['threshold']:.2f}"] for name, row in found["rows"].items()]
@@ -145,40 +116,35 @@ def text_seeds(found: dict) -> str:
     return f"{told}\n\n{markdown_table(['text prompts', 'seed mIoU, %', 'at the threshold'], table)}"
 
 
+def of_the_pages(name: str) -> list[dict]:
+    """The entries of NAME.json that this version has made of the preset in fp32, in the order of the benchmark's rows."""
+    return [e for e in present_entries(HERE / f"{name}.json") if OF_THE_PAGES.items() <= e.items()]
+
+
 def tables() -> dict[str, str]:
-    ablation, attributes, queries, labels = (
-        present_entries(HERE / f"{name}.json") for name in ("ablation", "attributes", "queries", "labels")
-    )
-    methods = entries_of(HERE / "methods.json")
-    ablation = [entry for entry in ablation if entry["preset"] == PRESET]
-    rows = by_row(ablation)
-    later = {row: rows[row] for row in OTHER_PROCESSOR if row in rows}
-    anew = by_row(present_entries(HERE / "ablation_again.json")) | later
-    of_all = (by_row(runs).get(row, {}) for runs, row in ((ablation, BASE), (attributes, ALL_IN_THE_GRID)))
-    thrice = {BASE: averaged(*of_all, anew.get(BASE, {}))} | {row: rows[row] for row in WITHOUT_INN if row in rows}
-    published = {name: found for name, found in {**rows, **anew}.items() if name in (PAPERS_ROWS[0], BASE, *UNDONE_TOGETHER)}
+    ablation, attributes, queries, labels = map(of_the_pages, ("ablation", "attributes", "queries", "labels"))
+    wrong = of_the_pages("mistakes")
+    ablation.sort(key=lambda entry: [*ROWS].index(entry["row"]))
+    methods, rows = entries_of(HERE / "methods.json"), by_row(ablation)
+    none = NOT_YET.format("ablation")
+    along = {row: rows[row] for row in ALONG_THE_WAY if row in rows}
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
         "text": text_seeds(json.loads((HERE / "text_seeds.json").read_text(encoding="utf-8"))),
         "methods": quality(methods, "methods", "method", tuple(NAMES), base="vda"),
-        "longer": quality(entries_of(HERE / "methods_x4.json"), "methods", "method", base="vda"),
         "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS + CONTROLS, base=PAPERS_ROWS[0]),
         "ablation": quality(ablation, "ablation", "row", base=BASE) + not_run(rows),
-        "differences": differences(rows) or NOT_YET.format("ablation"),
-        "same": differences(anew) or NOT_YET.format("ablation"),
-        "published": differences(published, PAPERS_ROWS[0], ON_THE_WAY) or NOT_YET.format("ablation"),
-        "thrice": differences(thrice) or NOT_YET.format("ablation"),
-        "way": differences({row: rows[row] for row in ALONG_THE_WAY if row in rows}, PAPERS_ROWS[0], ON_THE_WAY)
-        or NOT_YET.format("ablation"),
+        "differences": differences(rows) or none,
+        "way": differences(along, PAPERS_ROWS[0], ON_THE_WAY) or none,
         "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else NOT_YET.format("labels"),
-        "fed": fed(rows | by_row(labels)) or NOT_YET.format("ablation"),
-        "aims": f"{aims(rows)}\n\n{reading(rows)}" if rows else NOT_YET.format("ablation"),
-        "classes": per_class(rows, ("text template only", *CONTROLS)) or NOT_YET.format("ablation"),
+        "fed": fed(rows) or none,
+        "mistakes": f"{measured(wrong, 'mistakes')}\n{mistakes(wrong, *MISTAKEN)}" if wrong else NOT_YET.format("mistakes"),
+        "aims": aims(rows) if rows else none,
+        "classes": per_class(rows, ("text template only", *CONTROLS)) or none,
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{gaps(queries)}\n\n{fits(queries)}"
         if queries
         else NOT_YET.format("queries"),
-        "again": again(ablation, queries, entries_of(HERE / "queries_again.json")),
         "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}\n\n{of_figure_1(attributes)}"
         if attributes
         else NOT_YET.format("attributes"),

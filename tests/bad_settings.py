@@ -94,7 +94,7 @@ SETTINGS = {
         (
             "an unknown choice",
             settings("flow: {mixing: shuffle}"),
-            "flow.mixing: expected one of permute, swap, none, got 'shuffle'",
+            "flow.mixing: expected one of none, swap, permute, got 'shuffle'",
         ),
         ("a choice that is a list", settings("flow: {mixing: [swap]}"), r"flow.mixing: expected one of .*, got \['swap'\]"),
         (

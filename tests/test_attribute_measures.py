@@ -134,6 +134,23 @@ def test_components_that_know_the_object_alone_are_no_better_than_their_null():
     assert within.numbers()["p"] > 0.5 and across.numbers()["p"] < 0.01
 
 
+def test_names_of_components_are_exchanged_in_each_group_and_in_every_way():
+    components, groups = np.array([0, 0, 1, 2, 0, 1]), np.array([5, 5, 5, 5, 2, 2])
+    found = attributes.renamed(components, groups, 900)
+    assert (found[:, 0] == found[:, 1]).all() and (found[:, 2:4] != found[:, :2]).all()
+    arrangements = Counter(map(tuple, found[:, [0, 2, 3, 4]]))
+    assert len(arrangements) == 18 and min(arrangements.values()) > 25  # 3! in one group, 3 names for the first of the other
+
+
+def test_pieces_that_are_coherent_within_an_object_alone_are_no_better_than_their_null():
+    objects, place = np.repeat(np.arange(60), 12), np.tile(np.arange(12), 60)
+    parts = place // 4  # three parts side by side in every object
+    smooth = (place + DICE.integers(0, 12, 60)[objects]) // 4 % 3  # pieces as large, cut anywhere
+    names = np.array([DICE.permutation(3) for _ in range(60)])  # of the pieces, others in each object
+    chance, known = agreement(names[objects, smooth], parts, objects), agreement(parts, parts, objects)
+    assert chance.numbers()["p"] > 0.05 and known.numbers()["p"] < 0.01
+
+
 def test_classes_count_by_their_samples():
     many, few = agreement([0, 0, 1, 1, 1, 0], [0, 0, 1, 1, 1, 0], permutations=5), agreement([0, 1], [0, 0], permutations=5)
     mean = weighted_mean([many, few])

@@ -147,7 +147,7 @@ def test_a_file_may_start_from_a_preset(tmp_path):
             "assembly.static_density: expected at least 0 and at most 1, got 1.5",
         ),
         ({"assembly.fusion": "yes"}, "assembly.fusion: expected bool, got 'yes'"),
-        ({"flow.mixing": "shuffle"}, "flow.mixing: expected one of permute, swap, none, got 'shuffle'"),
+        ({"flow.mixing": "shuffle"}, "flow.mixing: expected one of none, swap, permute, got 'shuffle'"),
         ({"data.scale": [0.5]}, r"data.scale: expected 2 values, got \[0.5\]"),
         ({"data.scale": [2, 1]}, "data.scale: .* the smaller factor first"),
         (

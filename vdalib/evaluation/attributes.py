@@ -111,9 +111,16 @@ def permuted(labels, groups, count: int, seed: int = 0) -> np.ndarray:
     return result
 
 
+def renamed(components, groups, count: int, seed: int = 0) -> np.ndarray:
+    """`count` versions (count, n) of components (n,) whose names are exchanged at random, in each group (n,) in another way."""
+    components, groups = np.asarray(components), np.unique(groups, return_inverse=True)[1]
+    names = np.random.default_rng(seed).random((count, groups.max() + 1, components.max() + 1)).argsort(-1)
+    return names[:, groups, components]
+
+
 @dataclass(frozen=True)
 class Agreement:
-    """How well components tell labels, of n samples; null: NMI (P,) of permuted labels.
+    """How well components tell labels, of n samples; null: NMI (P,) that chance would give, see `agreement`.
 
     used: see `components_used`. named: how many different labels name a component, see `named`.
     """
@@ -127,7 +134,7 @@ class Agreement:
     n: int
 
     def numbers(self) -> dict[str, float]:
-        """With the mean NMI of permuted labels and the p value of the NMI."""
+        """With the mean NMI under the null and the p value of the NMI."""
         test = {"null_nmi": self.null.mean(), "p": p_value(self.nmi, self.null)}
         return {field.name: getattr(self, field.name) for field in fields(self)[:-2]} | test
 
@@ -135,12 +142,17 @@ class Agreement:
 def agreement(components, labels, groups=None, permutations: int = 200, seed: int = 0) -> Agreement:
     """Agreement of components (n,) and labels (n,) with its permutation test.
 
-    groups: (n,), labels are exchanged within a group only (all are one group by default). With patches, whose
-        group is their object, the null says: the component knows the object, but not where in it the patch lies.
+    groups: (n,), of patches the object of each; none by default. Without groups the null exchanges labels. With groups it is the
+        larger NMI of two: labels exchanged within each object, as if a component knew the object and not where in it a patch
+        lies; and components that exchange their names in each object, as if it cut every object into coherent pieces, and not
+        all of them at the same parts.
     """
-    groups = np.zeros(len(labels)) if groups is None else groups
     table = contingency(components, labels)
-    null = normalised_mutual_information(contingency(components, permuted(labels, groups, permutations, seed)))
+    once = np.zeros(len(labels)) if groups is None else groups
+    null = normalised_mutual_information(contingency(components, permuted(labels, once, permutations, seed)))
+    if groups is not None:
+        pieces = contingency(labels, renamed(components, groups, permutations, seed))
+        null = np.maximum(null, normalised_mutual_information(pieces))
     formulas = normalised_mutual_information, adjusted_rand_index, purity, components_used
     return Agreement(*(float(formula(table)) for formula in formulas), len({*named(table).values()}), null, len(labels))
 

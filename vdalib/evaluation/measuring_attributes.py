@@ -216,10 +216,10 @@ def attribute_report(run: Run, train: Seen, val: Seen, permutations: int = 200, 
         rivals = {name: fitted_components(name, fitted[unit], count, seed, run) for name in METHODS if name != MIXTURE}
         return {MIXTURE: mixture_components(run)} | rivals
 
-    instances, of_class = Items(val.prototypes, val.classes), val.classes.numpy()
+    instances = Items(val.prototypes, val.classes)
     report = {
         name: {
-            factor: _agreements(instances, own, labels, of_class, classes, permutations, seed)
+            factor: _agreements(instances, own, labels, None, classes, permutations, seed)
             for factor, labels in val.factors.items()
         }
         for name, own in components("instances").items()
@@ -252,7 +252,7 @@ def _agreements(items: Items, components: Components, labels, groups, classes, p
         own = (items.classes.numpy() == k) & (labels >= 0)
         if own.any():
             chosen = components.assign(items.features[own], k)
-            agreements[k] = agreement(chosen, labels[own], groups[own], permutations, seed)
+            agreements[k] = agreement(chosen, labels[own], None if groups is None else groups[own], permutations, seed)
     return _summary(agreements)
 
 

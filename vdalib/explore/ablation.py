@@ -12,6 +12,7 @@ from vdalib.evaluation.ablation import AIMS, BASE, FEWEST, HEADLINE, REPLAYED, S
 from vdalib.evaluation.comparison import Difference, difference
 from vdalib.explore.tables import markdown_table, mean_and_error
 
+NONE_YET = "Not measured with this code yet: `python benchmarks/ablation.py`."
 FAR = 3.5  # points: a row further away stands at the edge of the forest plot as a number
 
 
@@ -88,9 +89,8 @@ def aims(rows: Rows) -> str:
     table = []
     for aim in AIMS:
         gains = [paired(rows, aim.better, aim.worse, _measure(key)) for key in SHOWN]
-        bound = f"by more than {aim.least:g}" if aim.least else "by more than nothing"
         cells = [f"{gained(gain)}: {aim.verdict(gain)}".removeprefix(": ") for gain in gains]
-        table.append([f"{aim.says} (*{aim.better}* minus *{aim.worse}*, {bound})", *cells])
+        table.append([f"{aim.says} (*{aim.better}* minus *{aim.worse}* above {aim.least:g})", *cells])
     return markdown_table(["aim", *SHOWN.values()], table)
 
 
@@ -216,6 +216,42 @@ def lost_on_the_way(runs: Sequence[Mapping[str, Any]]) -> str:
         heads = ["mIoU, %", f"*{base}*", f"*{rival}*", f"minus *{base}*", "minus text in the same runs"]
         found.append(markdown_table(heads, table))
     return "\n\n".join(found)
+
+
+def mistakes(runs: Sequence[Mapping[str, Any]], name: str, scene: str, base: str = "text template only") -> str:
+    """Entries of benchmarks/mistakes.py as a table: precision, recall and false pixels of a class, and rows minus `base`.
+
+    scene: where most of the class is; false background pixels of pictures without the class are told apart by it.
+    """
+
+    def share(*kinds: str):
+        def of_true(entry: Mapping[str, Any]) -> float:
+            pixels = entry["classes"][name]
+            return 100 * sum(pixels.get(kind, 0) for kind in kinds) / pixels["true"]
+
+        return of_true
+
+    def precision(entry: Mapping[str, Any]) -> float:
+        pixels = entry["classes"][name]
+        return 100 * pixels["right"] / max(sum(pixels.values()) - pixels["true"], 1)
+
+    kinds = dict.fromkeys(kind for entry in runs for kind in entry["classes"][name])
+    elsewhere = [kind for kind in kinds if kind.startswith("elsewhere") and kind != f"elsewhere, {scene}"]
+    columns = {
+        "precision": precision,
+        "recall": share("right"),
+        "on other objects": share("on others"),
+        f"around a {name}": share("around it"),
+        f"no {name} there, {scene}": share(f"elsewhere, {scene}"),
+        f"no {name} there, other scenes": share(*elsewhere),
+    }
+    rows = by_row(runs)
+    table = [[row, *(mean_and_error([*map(value, own.values())]) for value in columns.values())] for row, own in rows.items()]
+    for row in rows:
+        gains = [paired(rows, row, base, value) for value in columns.values()]
+        if row != base and gains[0]:
+            table.append([f"{row} minus {base}", *map(marked, gains)])
+    return markdown_table([f"{name}, %", *columns], table)
 
 
 def _rungs(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -97,7 +97,7 @@ def compared(runs: Sequence[Mapping[str, Any]], reference: str = REFERENCE) -> s
         )
     other = NAMES[reference]
     tables = (
-        (["mIoU, % (seeds)", *MEASURES.values(), *(f"{name}: less {other}'s" for name in MEASURES.values())], quality),
+        (["mIoU, % (seeds)", *MEASURES.values(), *(f"{name}: minus {other}'s" for name in MEASURES.values())], quality),
         (["cost (seeds)", "seconds", "peak GiB", f"time to {other}'s", f"memory to {other}'s"], costs),
     )
     return "\n\n".join(markdown_table(*table) for table in tables)
