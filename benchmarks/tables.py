@@ -17,7 +17,7 @@ from mistakes import SHOWN as MISTAKEN
 
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
 from vdalib.explore.ablation import aims, differences, fed, fits, gaps, ladder, lost_on_the_way, marked, mistakes, per_class
-from vdalib.explore.side_by_side import NAMES, compared, cost_aims, entries_of, parts_of_a_step, steps
+from vdalib.explore.side_by_side import NAMES, PRECISIONS, compared, cost_aims, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 from vdalib.io import atomic_path
 
@@ -38,7 +38,8 @@ def measured(entries: Sequence[dict], script: str) -> str:
     """The line above a table."""
     versions = ", ".join(sorted({entry["version"] for entry in entries}))
     seeds = sorted({entry["seed"] for entry in entries})
-    preset, precision = (", ".join(sorted({entry[name] for entry in entries})) for name in ("preset", "precision"))
+    preset = ", ".join(sorted({entry["preset"] for entry in entries}))
+    precision = ", ".join(sorted({PRECISIONS.get(entry["precision"], entry["precision"]) for entry in entries}))
     return (
         f"*Version {versions}, preset {preset}, {precision}, {len(seeds)} seeds: mean ± standard error; "
         f"made by `python benchmarks/{script}.py`.*\n"

@@ -267,11 +267,11 @@ def coupling() -> Picture:
         1000,
         360,
         "A layer of the invertible network",
-        "Channels are permuted and split in halves. The first half passes and decides by two networks how the second is scaled "
+        "Channels are split in halves, where asked for after a permutation. The first half passes and decides by two networks how the second is scaled "
         "and shifted; both are joined and normalised.",
     )
     p.text(38, 168, "$x$", 20)
-    p.box(78, 124, 108, 76, "permute\n(fixed)", SOFT)
+    p.box(78, 124, 108, 76, "permute\n(option)", SOFT)
     p.line([(54, 162), (76, 162)], INK)
     p.line([(188, 162), (226, 162), (226, 72), (766, 72), (766, 122)], INK)
     p.line([(226, 162), (226, 272), (436, 272)], INK, halo=False)

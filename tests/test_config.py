@@ -158,7 +158,7 @@ def test_a_file_may_start_from_a_preset(tmp_path):
         ({"inference.scales": []}, "inference.scales: expected at least one scale"),
         ({"inference.scales": 1.0}, "inference.scales: expected a list, got 1.0"),
         ({"segmenter.heads": 7}, "segmenter.heads: 7 heads do not divide segmenter.width"),
-        ({"schedule.total_steps": 100}, r"schedule.total_steps: 100 is less than .* = 150\)"),
+        ({"schedule.total_steps": 50}, r"schedule.total_steps: 50 is less than .* = 100\)"),
         ({"clip.templates": ["a photo"]}, "clip.templates: 'a photo' needs exactly one {}"),
         ({"clip.sentence_template": "{name_prompt}"}, "clip.sentence_template: found '{name_prompt}', expected {sentence} once"),
         ({"clip.sentence_template": "{sentence} {kind}"}, "clip.sentence_template: found .* expected {sentence} once"),

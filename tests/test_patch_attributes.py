@@ -46,7 +46,7 @@ def test_only_l_intra_sees_the_patches():
     vectors, classes = torch.randn(5, 4, 8), torch.arange(5)
     terms = mixture.train().loss(vectors, classes, config, intra=True)
     (z, log_det), gmm = mixture.flow(vectors[:, 0]), mixture.gmm
-    assert terms["inter"] == losses.inter_class_nll(gmm.class_energy(z), gmm.log_class_weights, log_det, 8)
+    assert terms["inter"] == losses.inter_class_nll(gmm.class_energy(z), gmm.log_class_weights, log_det)
     assert terms["discriminative"] == losses.discriminative(gmm.class_energy(z), gmm.log_class_weights, classes)
     assert gmm.met[:5].tolist() == [1] * 5  # nor do class centres start at them
     z, log_det = mixture.flow(vectors)  # (5, 4, 8), (5, 4)
@@ -54,8 +54,12 @@ def test_only_l_intra_sees_the_patches():
         [torch.logsumexp(torch.stack([c - ((x - mu) ** 2).sum() / 2 for c, mu in zip(w, m)]), 0).item() for x in row]
         for row, w, m in zip(z, gmm.log_attribute_weights[classes], gmm.attribute_centres()[classes])
     ]
-    torch.testing.assert_close(terms["intra"], -(torch.tensor(log_density) + log_det).mean() / 8)
+    torch.testing.assert_close(terms["intra"], -(torch.tensor(log_density) + log_det).mean())
     assert "intra" not in mixture.loss(vectors, classes, config, intra=False)
+    divided = Config.from_preset("partworld-smoke", PATCHES | {"mixture.nll_scale": "per_dimension"})
+    per_dimension = mixture.loss(vectors, classes, divided, intra=True)
+    for name, share in {"inter": 8, "intra": 8, "discriminative": 1}.items():
+        torch.testing.assert_close(per_dimension[name], terms[name] / share)
 
 
 def test_patches_change_the_mixture_from_stage_3_on_and_its_first_two_stages_not(with_patches, tmp_path):

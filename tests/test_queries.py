@@ -82,10 +82,11 @@ def test_a_report_has_every_query_and_the_prototype_is_its_own_best_description(
 
 def test_gaps_are_paired_within_a_row_and_between_rows():
     names = ["text", "weighed", "centre", "mean", "attributes", "latent", "clip", "own"]
-    clips = {("all", 0): 7, ("all", 1): 9, ("all", 2): 11, ("all", 3): 13, ("x", 1): 3, ("x", 2): 9, ("x", 3): 9}
+    clips = {("all", seed): clip for seed, clip in enumerate((7, 9, 11, 13, 10, 10))}
+    clips |= {("x", seed): clip for seed, clip in enumerate((3, 9, 9, 5, 4), start=1)}
     runs = [
         {"row": row, "seed": seed, "seeds": dict(zip(names, [9, 0, 2, 0, 5, 4, clip, 0]))} for (row, seed), clip in clips.items()
     ]
     lines = gaps(runs).splitlines()
-    assert lines[0] == "| seeds, points of mIoU | *all* | *x* | *x* less *all* |"
-    assert lines[2] == "| clip **less** latent | **+6.00 ± 1.29** | +3.00 ± 2.00 | **-4.00 ± 1.15** |"
+    assert lines[0] == "| seeds, points of mIoU | *all* | *x* | *x* minus *all* |"
+    assert lines[2] == "| clip **minus** latent | **+6.00 ± 0.82** | +2.00 ± 1.26 | **-4.60 ± 0.75** |"

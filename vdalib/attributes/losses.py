@@ -26,7 +26,7 @@ def inter_class_nll(energy: Tensor, log_weights: Tensor, log_det: Tensor, scale:
 
     Args:
         energy: (n, K) class energies; log_weights: (K,) c_k; log_det: (n,).
-        scale: 1 for nats per vector (literal), D for nats per dimension ([R], see docs/equations.md).
+        scale: 1 for nats per vector (literal), D for nats per dimension ([P] HGAD).
 
     >>> energy, log_det = torch.tensor([[0.0, 2.0]]), torch.zeros(1)
     >>> inter_class_nll(energy, torch.tensor([0.5, 0.5]).log(), log_det)

@@ -33,7 +33,7 @@ class MixtureConfig(Section):
     recent: Count = 1024  # reliable prototypes kept for replay and for the k-means start [R]
     learning_rate: Positive = 2e-4  # of the INN [N]
     centre_lr_factor: Positive = 10.0  # centres and weights of the mixture learn this much faster [R]
-    nll_scale: Literal["per_vector", "per_dimension"] = "per_vector"  # of L_inter and L_intra: whole [A], or divided by D [R]
+    nll_scale: Literal["per_vector", "per_dimension"] = "per_vector"  # of L_inter and L_intra: whole [A], or divided by D [P]
     discriminative_weight: NonNegative = 1.0  # of L_dis beside L_inter [N]
 
 

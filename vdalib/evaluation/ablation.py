@@ -55,7 +55,7 @@ class Aim:
     least: float = 0.0
 
     def verdict(self, gain: Difference | None) -> str:
-        """ "met" or "missed" where the difference is on that side of `least` by two standard errors or more, else "undecided"."""
+        """ "met" or "missed" where FEWEST pairs or more are on that side of `least` by over two standard errors, else "undecided"."""
         if gain is None or gain.pairs < FEWEST or abs(gain.mean - self.least) <= 2 * gain.error:
             return "undecided"
         return "met" if gain.mean > self.least else "missed"
@@ -65,6 +65,6 @@ AIMS = (
     Aim("the whole method beats text", BASE, "text template only"),
     Aim("the INN beats a class mean", BASE, "class mean, no INN"),
     Aim("the reliable filter brings a point", BASE, "all but the reliable filter", least=1.0),
-    Aim("DSE does not harm", BASE, "+ VDAF"),
+    Aim("DSE brings more than it costs", BASE, "+ VDAF"),
     Aim("eight attributes beat three", BASE, "M = 3"),
 )

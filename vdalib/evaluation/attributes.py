@@ -193,7 +193,7 @@ def pointing_game(peaks, permutations: int = 200, seed: int = 0) -> Pointing:
 
 
 def weighted_mean(measured: Sequence[Agreement] | Sequence[Pointing]):
-    """The mean over classes, weighted by their samples; its null is the mean of the classes' permutations."""
+    """The mean over classes, weighted by their samples; its null is the mean of the classes' nulls."""
     weights = np.array([one.n for one in measured])
     columns = ([getattr(one, field.name) for one in measured] for field in fields(measured[0])[:-1])
     return type(measured[0])(*(np.average(column, axis=0, weights=weights) for column in columns), int(weights.sum()))

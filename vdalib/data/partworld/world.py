@@ -28,7 +28,7 @@ from .shapes import Canvas, ellipse
 SPLITS: dict[str, int] = {"train": 0, "val": 1_000_000, "clip": 2_000_000}  # first global index of each split
 DEFAULT_SIZE: dict[str, int] = {"train": 1_000, "val": 250, "clip": 100_000}
 MAX_SIZE = 1_000_000
-KEPT = 1000  # samples that are drawn once only: some 50 kB each
+KEPT = 1000  # samples of a data set that are kept, the first ones asked for: some 50 kB each
 SHAPES: tuple[tuple[int, int], ...] = ((128, 128), (112, 144), (144, 112), (104, 160), (160, 104))  # height, width in px
 GRANULARITIES: dict[str, tuple[str, ...]] = {"class": CLASSES, "kind": KIND_NAMES}
 OBJECTS: dict[int, float] = {1: 0.50, 2: 0.33, 3: 0.17}  # how many are cast, and how often
