@@ -142,7 +142,7 @@ def tables() -> dict[str, str]:
         "fed": fed(rows) or none,
         "mistakes": f"{measured(wrong, 'mistakes')}\n{mistakes(wrong, *MISTAKEN)}" if wrong else NOT_YET.format("mistakes"),
         "aims": aims(rows) if rows else none,
-        "classes": per_class(rows, ("text template only", *CONTROLS)) or none,
+        "classes": per_class(rows, ("text template only", *CONTROLS), apart=MISTAKEN[0]) or none,
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{gaps(queries)}\n\n{fits(queries)}"
         if queries
         else NOT_YET.format("queries"),

@@ -192,3 +192,5 @@ def test_errors_of_classes_add_up_over_seeds():
     rows |= by_row([entry("x", seed, 60.0, per_class={"bird": [48.0, 1.0]}) for seed in (0, 1)])
     lines = explained.per_class(rows, ["x", "nowhere"]).splitlines()
     assert lines[2:] == ["| bird | 50.0 ± 2.1 | +2.00 ± 0.00 |", "| cat | 40.5 ± 2.8 |  |"]
+    (last,) = explained.per_class(rows, ["x"], apart="cat").splitlines()[4:]
+    assert last == "| mean of all but cat | 50.0 ± 0.0 | +2.00 ± 0.00 |"

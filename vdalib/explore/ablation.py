@@ -105,8 +105,10 @@ def verdicts(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def per_class(rows: Rows, others: Sequence[str]) -> str:
+def per_class(rows: Rows, others: Sequence[str], apart: str = "") -> str:
     """IoU of each class in BASE, with its error over images, and its difference to other rows, paired by seed.
+
+    apart: a class that stands apart; the last line is the mean of all others.
 
     The error is the bootstrap's of each run; seeds have images of their own, so those of the mean add up in squares.
     """
@@ -117,7 +119,11 @@ def per_class(rows: Rows, others: Sequence[str]) -> str:
         ious, errors = zip(*(run[name] for run in runs if name in run))
         error = math.hypot(*errors) / len(errors)
         gains = [paired(_with(rows, name), BASE, row, _class(name)) for row in others]
-        table.append([name, f"{np.mean(ious):.1f} ± {error:.1f}", *map(gained, gains)])
+        table.append([name, f"{np.mean(ious):.1f} ± {error:.1f}", *map(marked, gains)])
+    if apart:
+        rest = [np.mean([iou for name, (iou, _) in run.items() if name != apart]) for run in runs]
+        gains = [paired(rows, BASE, row, _mean_without(apart)) for row in others]
+        table.append([f"mean of all but {apart}", mean_and_error(rest), *map(marked, gains)])
     heads = [f"*{BASE}* minus *{row}*" for row in others]
     return markdown_table(["IoU, %", f"*{BASE}* (± over images)", *heads], table) if table else ""
 
@@ -271,6 +277,10 @@ def _measure(key: str):
 
 def _class(name: str):
     return lambda entry: entry["per_class"][name][0]
+
+
+def _mean_without(apart: str):
+    return lambda entry: np.mean([iou for name, (iou, _) in entry["per_class"].items() if name != apart])
 
 
 def _with(rows: Rows, name: str) -> Rows:
