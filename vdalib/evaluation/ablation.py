@@ -55,7 +55,7 @@ class Aim:
     least: float = 0.0
 
     def verdict(self, gain: Difference | None) -> str:
-        """ "met" or "missed" where FEWEST pairs or more are on that side of `least` by over two standard errors, else "undecided"."""
+        """ "met" or "missed" where FEWEST pairs or more lie on that side of `least` by over two s.e., else "undecided"."""
         if gain is None or gain.pairs < FEWEST or abs(gain.mean - self.least) <= 2 * gain.error:
             return "undecided"
         return "met" if gain.mean > self.least else "missed"
