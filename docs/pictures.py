@@ -267,8 +267,8 @@ def coupling() -> Picture:
         1000,
         360,
         "A layer of the invertible network",
-        "Channels are split in halves, where asked for after a permutation. The first half passes and decides by two networks how "
-        "the second is scaled and shifted; both are joined and normalised.",
+        "Channels are split in halves, where asked for after a permutation. The first half passes and decides by two networks "
+        "how the second is scaled and shifted; both are joined and normalised.",
     )
     p.text(38, 168, "$x$", 20)
     p.box(78, 124, 108, 76, "permute\n(option)", SOFT)
