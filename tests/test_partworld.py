@@ -430,3 +430,18 @@ def test_dice_weights_and_ranges():
     assert drawn["b"] == 0 and abs(drawn["c"] / 8000 - 0.75) < 0.02
     assert {dice.integer(2, 4) for _ in range(200)} == {2, 3, 4}
     assert Dice(1, 2, 3).uniform() == Dice(1, 2, 3).uniform() != Dice(1, 2, 4).uniform()
+
+
+def test_a_sample_is_drawn_once_and_handed_out_in_copies(monkeypatch):
+    drawn, draw = [], PartWorld._draw
+    monkeypatch.setattr(PartWorld, "_draw", lambda self, i: drawn.append(i) or draw(self, i))
+    monkeypatch.setattr(partworld, "KEPT", 2)
+    world = PartWorld("train", seed=3, size=4)
+    first = world[0]
+    whole = first.image.clone()
+    first.image.zero_()
+    first.labels.zero_()
+    again = [world[i] for i in (1, 0, -4, 2, 3, 2)]
+    assert drawn == [0, 1, 2, 3, 2]  # the first two are kept
+    assert torch.equal(again[1].image, whole) and torch.equal(again[2].image, whole) and again[1].labels.any()
+    assert type(again[1].image) is type(first.image) and again[1].name == "train_3_000000"
