@@ -118,7 +118,7 @@ def text_seeds(found: dict) -> str:
 
 
 def of_the_pages(name: str) -> list[dict]:
-    """The entries of NAME.json that this version has made of the preset in fp32, in the order of the benchmark's rows."""
+    """The entries of NAME.json that this version has made of the preset in fp32."""
     return [e for e in present_entries(HERE / f"{name}.json") if OF_THE_PAGES.items() <= e.items()]
 
 
