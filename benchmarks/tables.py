@@ -40,9 +40,10 @@ def measured(entries: Sequence[dict], script: str) -> str:
     seeds = sorted({entry["seed"] for entry in entries})
     preset = ", ".join(sorted({entry["preset"] for entry in entries}))
     precision = ", ".join(sorted({PRECISIONS.get(entry["precision"], entry["precision"]) for entry in entries}))
+    options = "".join(f" --precision {name}" for name in sorted({entry["precision"] for entry in entries} - {"no"}))
     return (
         f"*Version {versions}, preset {preset}, {precision}, {len(seeds)} seeds: mean ± standard error; "
-        f"made by `python benchmarks/{script}.py`.*\n"
+        f"made by `python benchmarks/{script}.py{options}`.*\n"
     )
 
 

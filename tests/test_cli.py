@@ -62,6 +62,8 @@ def test_bare_vdalib_prints_help_and_version_its_version(capsys):
         ("compare none nil", "error: none/config.yaml: missing"),
         ("evaluate", "the following arguments are required: --run (see `vdalib evaluate --help`)"),
         ("sweep none.yaml", "none.yaml"),
+        ("run --preset excel", "error: method: 'excel' lacks VDA's three stages, which notebook 02 shows; use `vdalib train`"),
+        ("run method=text", "error: method: 'text' lacks VDA's three stages"),
     ],
 )
 def test_a_typo_is_answered_in_a_line_that_names_it_and_what_was_meant(words, message, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from vdalib.commands.estimate import estimate
 from vdalib.commands.notebooks import NOTEBOOKS, execute
 from vdalib.commands.status import StatusLine
 from vdalib.config import Config, preset_names
+from vdalib.config.methods import method_class
 from vdalib.config.sources import preset_paths
 
 LEFT = {  # what a run leaves in its directory -> what it is
@@ -30,10 +31,13 @@ def run(preset: str, run_dir: Path, overrides: dict[str, Any]) -> None:
     """Execute the training notebook in the run directory, then the evaluation notebook and print its table.
 
     A folder of one's own has no masks to evaluate with: its images are segmented and shown in report.html.
+
+    Raises ValueError for a method without VDA's three stages, which the training notebook shows.
     """
     run_dir = run_dir.resolve()
     preset = preset if preset in preset_names() else str(Path(preset).resolve())  # notebooks run elsewhere
     overrides = preset_paths(preset) | overrides
+    _require_stages(Config.from_preset(preset, overrides).method)
     overrides, own_folder = _ready_data(preset, overrides, run_dir)
     print(estimate(Config.from_preset(preset, overrides), run_dir), flush=True)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -54,6 +58,15 @@ def run(preset: str, run_dir: Path, overrides: dict[str, Any]) -> None:
     for name, meaning in LEFT.items():
         if (run_dir / name).exists():
             print(f"  {name + '/' * (run_dir / name).is_dir():<25}{meaning}")
+
+
+def _require_stages(method: str) -> None:
+    from vdalib.methods.visual_query import VisualQueryMethod
+
+    if not issubclass(method_class(method), VisualQueryMethod):
+        raise ValueError(
+            f"method: {method!r} lacks VDA's three stages, which notebook 02 shows; use `vdalib train`, then `vdalib evaluate`"
+        )
 
 
 def watched(notebook: Path, run_dir: Path, parameters: dict[str, Any]) -> None:
