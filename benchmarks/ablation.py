@@ -69,6 +69,8 @@ ROWS: dict[str, dict] = {
     "20 iterations of PAR": {"refine.par_iterations": 20},
     "segmenter of width 256": {"segmenter.width": 256},
     "affinity of 6 blocks": {"clip.affinity_blocks": 6},
+    "calibration by the adapter": {"clip.calibration": "learnable"},
+    "affinity labels from the prediction": {"schedule.prediction_joins": 0.8},
     "learning rate 1e-4": {"schedule.learning_rate": 1e-4},
     "batches of 4": {"schedule.batch_size": 4},
     "prediction at four scales": {"inference.scales": [0.7, 1.0, 1.2, 1.5]},

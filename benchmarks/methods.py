@@ -74,11 +74,15 @@ def code_version() -> str:
 
 
 def train_and_measure(method: str, preset: str, seed: int, precision: str, threads: int) -> dict[str, Any]:
-    """One training and its numbers: seconds of `fit`, peak memory of the process so far in GiB, mIoU in percent."""
+    """One training and its numbers: seconds of `fit`, peak memory of the process so far in GiB, mIoU in percent.
+
+    Also the pixels of each class, [false, right], in masks with multi-scale and CRF; of ExCEL its `separation`, mean over the ten
+    steps before its adapter calibrates.
+    """
     import torch
 
-    from vdalib.evaluation import profiling
-    from vdalib.evaluation.measuring import evaluate_run
+    from vdalib.evaluation import ConfusionMatrix, profiling
+    from vdalib.evaluation.measuring import CRF, measure_run
     from vdalib.training.trainer import Trainer
 
     torch.set_num_threads(threads)
@@ -87,8 +91,21 @@ def train_and_measure(method: str, preset: str, seed: int, precision: str, threa
         start = time.perf_counter()
         trainer.fit()
         cost = {"seconds": time.perf_counter() - start, "peak_gib": profiling.peak_memory_gib()}
-        quality = evaluate_run(folder, device=trainer.device)
-    return cost | {name: quality[name] for name in MEASURES}
+        classes = trainer.dataset.class_names
+        matrix = ConfusionMatrix(len(classes) + 1)
+        quality = measure_run(folder, device=trainer.device, watch=lambda item: matrix.update(item.maps[CRF], item.truth)).table
+        logged = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    right, predicted = matrix.counts.diagonal(), matrix.counts.sum(0)
+    pixels = {name: [int(predicted[k] - right[k]), int(right[k])] for k, name in enumerate(classes, start=1)}
+    schedule = trainer.config.schedule
+    before = range(schedule.first_step(schedule.adapter_joins))[-10:]
+    separation = [row["separation"] for row in logged if "separation" in row and row["step"] in before]
+    return (
+        cost
+        | {name: quality[name] for name in MEASURES}
+        | {"pixels": pixels}
+        | ({"separation": sum(separation) / len(separation)} if separation else {})
+    )
 
 
 def caption(methods: Sequence[str], preset: str, runs: Sequence[Mapping[str, Any]]) -> str:

@@ -94,6 +94,8 @@ def reliable_prototypes(run: Run, split: str) -> tuple[Tensor, Tensor]:
 def measure(run_dir: str) -> dict:
     """Of each query its seed mIoU on the training images at its best threshold, in percent (`seeds`), and the mean cosine of its
     description to the prototype that it describes (`closeness`); of prototypes their `nats`.
+
+    A class that the mixture never met is asked by text in all of them.
     """
     run = Run.load(run_dir)
     train = run.dataset("train")
@@ -104,10 +106,13 @@ def measure(run_dir: str) -> dict:
         recent, of_classes = run.method.memory["recent"].take()
         fitted_to = recent[:, 0], of_classes
     ways = descriptions(run, *fitted_to)
+    known = torch.isin(torch.arange(len(run.class_names)), fitted_to[1].unique())  # the mixture may never have met a class
+    known &= torch.tensor([run.describes(k) for k in range(len(known))])
+    vectors, classes = vectors[known[classes]], classes[known[classes]]
     curves = {name: SeedCurve() for name in (ALONE, WEIGHED, *ways)}
     for batch in whole_images(train, range(len(train)), masks=True):
         seen = run.evidence(batch.images, batch.labels)
-        image, of_class = seen.found.reliable.nonzero(as_tuple=True)
+        image, of_class = (seen.found.reliable & known).nonzero(as_tuple=True)
         prototypes = seen.found.prototypes[image, of_class].float()
         fused = {ALONE: text[of_class], WEIGHED: run.method.assembler.query(prototypes, of_class, text).query}
         for name, describe in ways.items():
@@ -121,13 +126,14 @@ def measure(run_dir: str) -> dict:
         name: round(F.cosine_similarity(describe(vectors, classes), vectors).mean().item(), 4) for name, describe in ways.items()
     }
     alpha = run.method.assembler.query(vectors, classes, text).alpha
+    held_out, of_class = reliable_prototypes(run, "val")
     return {
         "seeds": seeds,
         "closeness": closeness,
         "nats": {
             "fitted to": round(nats(run, *fitted_to), 3) if fitted_to[0] is not vectors else None,
             "training images": round(nats(run, vectors, classes), 3),
-            "held-out images": round(nats(run, *reliable_prototypes(run, "val")), 3),
+            "held-out images": round(nats(run, held_out[known[of_class]], of_class[known[of_class]]), 3),
         },
         "alpha": round(alpha.mean().item(), 3),
         "alpha_std": round(alpha.std().item(), 3),

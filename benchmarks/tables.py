@@ -15,9 +15,10 @@ from attributes import aims as of_figure_1
 from attributes import markdown as with_parts
 from mistakes import SHOWN as MISTAKEN
 
+from vdalib.data.partworld.scenes import CO_OCCURRENCE
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
 from vdalib.explore.ablation import aims, differences, fed, fits, gaps, ladder, lost_on_the_way, marked, mistakes, per_class
-from vdalib.explore.side_by_side import NAMES, PRECISIONS, compared, cost_aims, entries_of, parts_of_a_step, steps
+from vdalib.explore.side_by_side import NAMES, PRECISIONS, compared, confusion, cost_aims, entries_of, parts_of_a_step, steps
 from vdalib.explore.tables import markdown_table, mean_and_error
 from vdalib.io import atomic_path
 
@@ -118,6 +119,12 @@ def text_seeds(found: dict) -> str:
     return f"{told}\n\n{markdown_table(['text prompts', 'seed mIoU, %', 'at the threshold'], table)}"
 
 
+def company() -> dict[str, str]:
+    """The classes that PartWorld nearly always casts in one scene, and that scene."""
+    casts = {name: max(rates, key=rates.get) for name, rates in CO_OCCURRENCE.items()}
+    return {name: scene for name, scene in casts.items() if CO_OCCURRENCE[name][scene] >= 0.85}
+
+
 def of_the_pages(name: str) -> list[dict]:
     """The entries of NAME.json that this version has made of the preset in fp32."""
     return [e for e in present_entries(HERE / f"{name}.json") if OF_THE_PAGES.items() <= e.items()]
@@ -135,6 +142,7 @@ def tables() -> dict[str, str]:
         "text": text_seeds(json.loads((HERE / "text_seeds.json").read_text(encoding="utf-8"))),
         "methods": quality(methods, "methods", "method", tuple(NAMES), base="vda"),
         "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
+        "confusion": confusion(methods, company()) or NOT_YET.format("methods"),
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS + CONTROLS, base=PAPERS_ROWS[0]),
         "ablation": quality(ablation, "ablation", "row", base=BASE) + not_run(rows),
         "differences": differences(rows) or none,

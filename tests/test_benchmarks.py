@@ -12,6 +12,7 @@ import torch
 import vdalib
 from vdalib.config import Config
 from vdalib.config.methods import BUILT_IN
+from vdalib.data.partworld import CLASSES
 
 STEPS = {"segmenter_steps": 0, "inter_steps": 0, "total_steps": 3}
 
@@ -104,7 +105,8 @@ def test_a_training_is_timed_and_measured(benchmark, tmp_path):
     small = {"crop": 48, "train_size": 4, "val_size": 2}
     preset.write_text(json.dumps({"base": "partworld-smoke", "data": small, "schedule": STEPS}))
     numbers = benchmark("methods").train_and_measure("text", str(preset), 0, "no", 1)
-    assert set(numbers) == {"seconds", "peak_gib", "seed_miou", "miou", "miou_ms_crf"}
+    assert set(numbers) == {"seconds", "peak_gib", "seed_miou", "miou", "miou_ms_crf", "pixels"}
+    assert set(numbers["pixels"]) == set(CLASSES) and sum(map(sum, numbers["pixels"].values())) <= 2 * 192**2
     assert 0 < numbers["seconds"] < 60 and 0.1 < numbers["peak_gib"] < 8
     assert all(0 <= numbers[name] <= 100 for name in ("seed_miou", "miou", "miou_ms_crf"))
 
@@ -278,6 +280,7 @@ def test_every_rung_from_cam_to_prediction_is_measured_and_told(benchmark, tmp_p
     found = rival[labels.CROPS]["own"]["pseudo labels"]
     assert f"| training crops: pseudo labels | {text[labels.CROPS]['own']['pseudo labels']:.1f} | {found:.1f} |" in told
     assert lost_on_the_way(entries[:1]) == ""
+    assert lost_on_the_way([rival, text]) == lost_on_the_way([text, rival])
 
 
 def test_false_pixels_are_counted_by_what_they_lie_on_and_told_beside_text(benchmark):

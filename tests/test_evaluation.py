@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torchvision import tv_tensors
 
-from vdalib.data.sample import Sample
-from vdalib.evaluation import ConfusionMatrix, SeedCurve, evaluate_segmentation
+from vdalib.evaluation import ConfusionMatrix, SeedCurve
 
 
 def brute_force_iou(predictions, targets, num_classes):
@@ -61,12 +59,6 @@ def test_matrices_of_parts_add_up_to_the_whole():
 
 def test_nothing_counted_is_nan():
     assert np.isnan(ConfusionMatrix(3).mean_iou())
-
-
-def test_the_confusion_ratio_by_hand():
-    matrix = ConfusionMatrix(4)
-    matrix.update(torch.tensor([0, 0, 1, 1, 1, 2, 255]), torch.tensor([0, 1, 1, 1, 2, 0, 3]))
-    np.testing.assert_array_equal(matrix.confusion_ratio(), [1.0, 0.5, np.inf, np.nan])
 
 
 def test_wrong_label_maps_are_refused():
@@ -143,28 +135,3 @@ def test_wrong_seeds_are_refused():
     void.update(torch.rand(1, 1, 4, 4), torch.tensor([[True]]), torch.full((1, 4, 4), 255))
     with pytest.raises(ValueError, match="every mask was void"):
         void.best()
-
-
-class Squares:
-    class_names = ("square",)
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, i):
-        image = tv_tensors.Image(torch.from_numpy(self.mask(i) * 200).repeat(3, 1, 1))
-        return Sample(image, torch.tensor([True]), str(i))
-
-    def mask(self, i):
-        mask = np.zeros((6, 6 + i), np.uint8)
-        mask[1:4, i : i + 3] = 1
-        return mask
-
-
-def test_segmentation_is_measured_on_all_or_on_some_images():
-    bright = lambda image: (image[0] > 100).numpy()  # noqa: E731
-    nothing = lambda image: np.zeros(image.shape[1:])  # noqa: E731
-    assert evaluate_segmentation(bright, Squares(), progress=False).mean_iou() == 1.0
-    assert evaluate_segmentation(nothing, Squares(), progress=False).iou()[1] == 0.0
-    parts = [evaluate_segmentation(bright, Squares(), range(p, 4, 2), progress=False) for p in range(2)]
-    assert (parts[0] + parts[1]).counts.sum() == sum(6 * (6 + i) for i in range(4))

@@ -231,7 +231,7 @@ def test_a_trained_run_opens_with_its_evidence(tmp_path):
     assert opened.stage == 2 and seen.step.stage == 2
     assert seen.pseudo_label.shape == images.shape[:1] + images.shape[2:]
     assert same(opened.method.memory.state_dict(), weights(run_dir, "memory"))
-    assert opened.mixture is None and not opened.fuses
+    assert opened.mixture is None
     assert json.loads((run_dir / "checkpoints" / "step_0000009" / "manifest.json").read_text())
 
 

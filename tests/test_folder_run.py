@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from own_folder import SMOKE, export
+from own_folder import SMOKE, export, write_tags
 from PIL import Image
 from small_runs import assert_same_run
 
@@ -56,6 +56,16 @@ def test_a_run_that_was_moved_goes_on(pictures, finished, tmp_path):
     assert Config.of_run(moved).data.labels == str(moved)
     train(pictures, moved)
     assert_same_run(moved, finished)
+
+
+def test_corrected_tags_are_another_run(tmp_path):
+    root, run_dir = tmp_path / "pics", tmp_path / "run"
+    tags = export(root, 5, classes=("dog", "cat", "bus"))
+    train(root, run_dir, until=4)
+    first, other = next((a, b) for a in tags for b in tags if tags[a] != tags[b])
+    write_tags(root, tags | {first: tags[other], other: tags[first]})
+    with pytest.raises(ValueError, match=r"step_0000004: trained with other images or labels than are there now"):
+        train(root, run_dir)
 
 
 def test_corrected_masks_teach_nothing(pictures, finished, tmp_path):

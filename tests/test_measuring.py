@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from vdalib.clip import FrozenCLIP
 from vdalib.config import Config
 from vdalib.evaluation import ConfusionMatrix, SeedCurve, measuring
 from vdalib.evaluation.run import Run, whole_images
 from vdalib.inference import Predictor
+from vdalib.io import save_tensors
 from vdalib.segmentation.cam import class_activation
 from vdalib.training.trainer import Trainer
 
@@ -100,9 +102,7 @@ def test_queries_are_fused_in_stage_3_only(run_dir):
     differs = {}
     for step in (2, 5, 8):
         run = Run.load(run_dir, step)
-        assert (run.stage, run.mixture is not None, run.fuses) == {
-            2: (0, False, False), 5: (1, True, False), 8: (2, True, True)
-        }[step]  # fmt: skip
+        assert (run.stage, run.mixture is not None) == {2: (0, False), 5: (1, True), 8: (2, True)}[step]
         differs[step] = any(not torch.equal(s.queries, s.text_queries) for s, _, _ in one_by_one(run))
     assert differs == {2: False, 5: False, 8: True}
 
@@ -110,7 +110,7 @@ def test_queries_are_fused_in_stage_3_only(run_dir):
 def test_a_run_without_fusion_and_enhancement_has_no_mixture(tmp_path):
     changes = {"assembly.fusion": False, "assembly.enhancement": False, "schedule.total_steps": 6}
     run = Run.load(train(tmp_path, **changes))
-    assert run.mixture is None and run.assembler is None and not run.fuses
+    assert run.mixture is None and run.assembler is None
     assert run.stage == 2
 
 
@@ -122,6 +122,14 @@ def test_inference_parts_are_enough_to_open_a_run(run_dir, tmp_path):
     full = Run.load(run_dir)
     image, labels = full.dataset("val")[0].image[None].float() / 255, full.dataset("val")[0].labels[None]
     torch.testing.assert_close(run.evidence(image, labels).logits, full.evidence(image, labels).logits)
+
+
+def test_weights_and_a_memory_of_two_steps_are_refused(run_dir, tmp_path):
+    for name in ("config.yaml", "segmenter.safetensors"):
+        (tmp_path / name).write_bytes((run_dir / name).read_bytes())
+    save_tensors(tmp_path / "memory.safetensors", load_file(run_dir / "memory.safetensors"), {"step": "5"})
+    with pytest.raises(ValueError, match=r"memory.safetensors: of step 5, where segmenter.safetensors is of step 8; training"):
+        Run.load(tmp_path)
 
 
 def test_unknown_steps_and_folders_are_refused(run_dir, tmp_path):

@@ -131,7 +131,7 @@ def report():
     world = planted()
     fake = SimpleNamespace(
         config=SimpleNamespace(mixture=SimpleNamespace(attributes=M)), class_names=PartWorld.class_names, device="cpu",
-        assembler=Directions(), mixture=SimpleNamespace(flow=SimpleNamespace(inverse=lambda z: z / 2)),
+        assembler=Directions(), mixture=SimpleNamespace(flow=SimpleNamespace(inverse=lambda z: z / 2)), describes=lambda k: True,
     )  # fmt: skip
     return measuring.attribute_report(fake, world, world, permutations=99)
 
@@ -207,8 +207,17 @@ def test_baselines_leave_out_classes_with_fewer_items_than_components():
 def test_a_report_without_enough_prototypes_says_what_to_do(opened, seen):
     config = SimpleNamespace(mixture=SimpleNamespace(attributes=1000))
     few = SimpleNamespace(config=config, class_names=PartWorld.class_names)
-    with pytest.raises(ValueError, match="no class has 1000 reliable prototypes for 1000 components; show more images"):
+    with pytest.raises(ValueError, match="no class that the mixture met has 1000 reliable prototypes for 1000 comp"):
         measuring.attribute_report(few, seen, seen)
+
+
+def test_a_report_leaves_out_a_class_that_the_mixture_never_met(opened, seen, monkeypatch):
+    every = measuring.attribute_report(opened, seen, seen, 1)["patches"][MIXTURE]["classes"]
+    k = next(k for k, name in enumerate(opened.class_names) if name in every)
+    describes = opened.describes
+    monkeypatch.setattr(opened, "describes", lambda j: j != k and describes(j))
+    found = measuring.attribute_report(opened, seen, seen, 1)["patches"][MIXTURE]["classes"]
+    assert every.keys() - found.keys() == {opened.class_names[k]}
 
 
 def test_a_component_map_shows_the_components_of_the_class_where_it_is(opened, seen):

@@ -63,11 +63,16 @@ def test_momentum_update_by_hand():
 def test_places_are_drawn_without_replacement_among_the_allowed_ones_inside_the_margin():
     allowed = torch.zeros(20, 20, dtype=torch.bool)
     allowed[:, 7] = True  # rows 4 to 15 are inside
-    places = draw_places(allowed, 12, 4, dice())
+    picture = torch.zeros(20, 20, dtype=torch.bool)
+    picture[:, :10] = True  # the rest is padding
+    places = draw_places(allowed, picture, 12, 4, dice())
     assert sorted(places.tolist()) == [[row, 7] for row in range(4, 16)]
-    assert torch.equal(draw_places(allowed, 5, 4, dice(1)), draw_places(allowed, 5, 4, dice(1)))
-    few = draw_places(allowed, 13, 4, dice())  # one more than there are: all places inside
-    assert len({*map(tuple, few.tolist())}) == 13 and few.min() >= 4 and few.max() < 16 and (few[:, 1] != 7).any()
+    assert torch.equal(draw_places(allowed, picture, 5, 4, dice(1)), draw_places(allowed, picture, 5, 4, dice(1)))
+    few = draw_places(allowed, picture, 13, 4, dice())  # one more than there are: all places of the picture
+    assert len({*map(tuple, few.tolist())}) == 13 and few.min() >= 4 and few.max() < 16
+    assert (few[:, 1] != 7).any() and few[:, 1].max() < 10
+    many = draw_places(allowed, picture, 73, 4, dice())  # one more than the picture has
+    assert len({*map(tuple, many.tolist())}) == 73 and many.min() >= 4 and many[:, 1].max() >= 10
 
 
 def test_crops_are_windows_round_their_places():

@@ -2,16 +2,19 @@
 
 import importlib
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_runs import run
 
-from vdalib.evaluation.measuring import collect_prototypes
+from vdalib.evaluation.measuring import collect_prototypes, measure_run
 from vdalib.evaluation.run import Run
 from vdalib.explore.ablation import fits, gaps, ladder
+from vdalib.io import save_tensors
 
 pytestmark = pytest.mark.usefixtures("random_clip")
 
@@ -80,6 +83,17 @@ def test_a_report_has_every_query_and_the_prototype_is_its_own_best_description(
     )
 
 
+def test_a_class_that_the_mixture_never_met_is_asked_by_text_as_the_run_asks(queries, run_dir, tmp_path):
+    unmet = shutil.copytree(run_dir, tmp_path / "unmet")
+    memory = load_file(unmet / "memory.safetensors")
+    met = next(value for key, value in memory.items() if key.endswith("gmm.met"))
+    met[int(met.argmax())] = 0
+    save_tensors(unmet / "memory.safetensors", memory)
+    for folder in (run_dir, unmet):
+        own = measure_run(folder, multi_scale_crf=False).table["seed_miou"]
+        assert queries.measure(folder)["seeds"][queries.WEIGHED] == pytest.approx(own, abs=0.006)
+
+
 def test_gaps_are_paired_within_a_row_and_between_rows():
     names = ["text", "weighed", "centre", "mean", "attributes", "latent", "clip", "own"]
     clips = {("all", seed): clip for seed, clip in enumerate((7, 9, 11, 13, 10, 10))}
@@ -90,3 +104,6 @@ def test_gaps_are_paired_within_a_row_and_between_rows():
     lines = gaps(runs).splitlines()
     assert lines[0] == "| seeds, points of mIoU | *all* | *x* | *x* minus *all* |"
     assert lines[2] == "| clip **minus** latent | **+6.00 ± 0.82** | +2.00 ± 1.26 | **-4.60 ± 0.75** |"
+    backwards = gaps(runs[::-1]).splitlines()
+    assert backwards[0] == "| seeds, points of mIoU | *x* | *all* | *x* minus *all* |"
+    assert backwards[2] == "| clip **minus** latent | +2.00 ± 1.26 | **+6.00 ± 0.82** | **-4.60 ± 0.75** |"

@@ -11,6 +11,7 @@ from vdalib.explore.side_by_side import (
     NAMES,
     PUBLISHED,
     compared,
+    confusion,
     cost_aims,
     entries_of,
     measured,
@@ -57,6 +58,18 @@ def test_differences_and_ratios_are_paired_by_seed():
     assert quality["VDA (2)"] == ["50.0 ± 0.0", "55.0 ± 5.0", "65.0 ± 5.0", "", "", ""]
     assert costs["VDA (2)"] == ["15.0 ± 5.0", "1.00", "1.00", "1.00"]
     assert quality["WeCLIP (1)"][3:] == ["", "", ""] and costs["WeCLIP (1)"] == ["60.0", "1.00", "", ""]
+
+
+def test_the_confusion_ratio_is_false_over_true_pixels():
+    runs = [run("vda", s, pixels={"boat": [30, 10 * s], "bus": [5, 10]}) for s in (1, 3)] + [run("text", 1)]
+    assert cells(confusion(runs, {"boat": "water", "bus": "road"})) == {
+        "false / true pixels": ["boat (water)", "bus (road)"],
+        ":--": ["--:"] * 2,
+        "VDA": ["2.0 ± 1.0", "0.5 ± 0.0"],
+    }
+    never = [run("toco", 0, pixels={"boat": [3, 0]})]
+    assert cells(confusion(never, {"boat": "water"}))["ToCo"] == ["inf"]
+    assert not confusion([run("text", 1)], {"boat": "water"})
 
 
 def test_every_cell_of_table_1_says_whether_it_was_measured_or_published():

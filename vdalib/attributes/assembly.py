@@ -18,6 +18,8 @@ RESPONSES = ("literal", "per_dimension")
 def predicted_masks(logits: Tensor, labels: Tensor) -> Tensor:
     """(B, K, h, w) bool: where each class wins, among background and the image's own classes only [N].
 
+    Padding of a crop counts as picture [R].
+
     Args:
         logits: (B, K+1, h, w), background first; labels: (B, K) bool.
     """

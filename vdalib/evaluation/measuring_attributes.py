@@ -200,7 +200,8 @@ def attribute_report(run: Run, train: Seen, val: Seen, permutations: int = 200, 
     """Every measure of the run's mixture and of the baselines at equal M, of reliable instances and of true patches.
 
     Baselines are fitted on `train`: to the prototypes the INN is given, and to the patches in reliable predicted
-    masks. All is measured on `val`. Classes with fewer than M of either in train are left out.
+    masks. All is measured on `val`. Left out are classes with fewer than M of either in train and
+    those that the mixture never met.
 
     -> {"instances": {method: {factor: numbers}}} and what `component_report` adds, where numbers hold the class-weighted
     mean of each measure and, under "classes", those of every class. Raises ValueError where no class is left.
@@ -209,8 +210,11 @@ def attribute_report(run: Run, train: Seen, val: Seen, permutations: int = 200, 
     fitted = {"instances": Items(train.prototypes, train.classes), "patches": train.predicted_patches()}
     least = [(items.classes, count) for items in fitted.values()] + [(val.classes, 1), (val.true_patches()[0].classes, 1)]
     classes = np.flatnonzero(np.all([np.bincount(own, minlength=num_classes) >= n for own, n in least], axis=0)).tolist()
+    classes = [k for k in classes if run.describes(k)]
     if not classes:
-        raise ValueError(f"train, val: no class has {count} reliable prototypes for {count} components; show more images")
+        raise ValueError(
+            f"train, val: no class that the mixture met has {count} reliable prototypes for {count} components; show more"
+        )
 
     def components(unit: str) -> dict[str, Components]:
         rivals = {name: fitted_components(name, fitted[unit], count, seed, run) for name in METHODS if name != MIXTURE}

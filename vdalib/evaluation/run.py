@@ -80,7 +80,7 @@ class Run:
 
         overrides: of the run's settings, such as {"data.root": ...} where the data have moved. Without memory.safetensors
         the method does without what it would remember: VDA asks by text. Raises FileNotFoundError where there is no trained
-        run, or no checkpoint of that step, ValueError for damaged weights.
+        run, or no checkpoint of that step, ValueError for weights that are damaged or of two different steps.
         """
         run_dir, device = Path(run_dir), torch.device(device)
         config = Config.of_run(
@@ -95,7 +95,11 @@ class Run:
             method = method_class(config.method)(config, class_names(config.data), device)
         if step is None:
             load_weights(method.network.trained, weights)
-            if (step := checkpoints.step_of(weights)) is None:  # saved by someone else
+            step, of_memory = checkpoints.step_of(weights), checkpoints.step_of(memory)
+            if None not in (step, of_memory) and step != of_memory:
+                cure = "training writes both: resume it, or fetch both again"
+                raise ValueError(f"{memory}: of step {of_memory}, where {weights.name} is of step {step}; {cure}")
+            if step is None:  # saved by someone else
                 step = max(steps, default=config.schedule.total_steps)
             method.remembers = memory.exists()
             if method.remembers:
@@ -126,11 +130,6 @@ class Run:
     def describes(self, k: int) -> bool:
         """Whether there is a mixture that has met class k; attributes of one that it has not are random numbers."""
         return self.mixture is not None and bool(self.mixture.gmm.met[k] > 0)
-
-    @property
-    def fuses(self) -> bool:
-        """Whether queries are fused with visual descriptions: in stage 3, with VDAF on."""
-        return self.assembler is not None and self.method.fuses(self.stage)
 
     def dataset(self, split: str):
         """The run's own "train" or "val" data, or another split of the data set by its name."""

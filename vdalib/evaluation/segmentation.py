@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vdalib.data.images import VOID
-from vdalib.progress import progress_bar
 
 
 class ConfusionMatrix:
@@ -57,15 +56,6 @@ class ConfusionMatrix:
         iou = self.iou()
         seen = ~np.isnan(iou)
         return float(iou[seen].mean()) if seen.any() else float("nan")
-
-    def confusion_ratio(self) -> np.ndarray:
-        """False over true positives per class (num_classes,): high where a class lights up its company ([P] SeCo).
-
-        inf where it is never predicted rightly, nan where never at all.
-        """
-        right = self.counts.diagonal()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return (self.counts.sum(0) - right) / right
 
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         if not isinstance(other, ConfusionMatrix):
@@ -148,20 +138,3 @@ class SeedCurve:
             raise ValueError("SeedCurve: every mask was void (255) all over; evaluate images whose masks show something")
         at = int(np.nanargmax(curve))
         return float(self.thresholds[at]), float(curve[at])
-
-
-def evaluate_segmentation(
-    predict: Callable[[Tensor], np.ndarray],
-    dataset,
-    indices: Iterable[int] | None = None,
-    progress: bool = True,
-) -> ConfusionMatrix:
-    """The confusion matrix of `predict` (uint8 (3, H, W) -> label map (H, W)) on a data set or some of it.
-
-    To share a data set among processes give each its `range(index, len(dataset), processes)` and add the
-    matrices.
-    """
-    matrix = ConfusionMatrix(len(dataset.class_names) + 1)
-    for i in progress_bar(indices if indices is not None else range(len(dataset)), desc="evaluate", disable=not progress):
-        matrix.update(predict(dataset[i].image), dataset.mask(i))
-    return matrix

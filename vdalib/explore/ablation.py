@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vdalib.evaluation.ablation import AIMS, BASE, FEWEST, HEADLINE, REPLAYED, SHOWN, Rows, by_row, is_finding, paired
+from vdalib.evaluation.ablation import AIMS, BASE, FEWEST, HEADLINE, REPLAYED, SHOWN, TEXT, Rows, by_row, is_finding, paired
 from vdalib.evaluation.comparison import Difference, difference
 from vdalib.explore.tables import markdown_table, mean_and_error
 
@@ -177,19 +177,19 @@ def ladder(runs: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(f"Runs of the row *{row}*:\n\n{_rungs(list(own.values()))}" for row, own in by_row(runs).items())
 
 
-def gaps(runs: Sequence[Mapping[str, Any]]) -> str:
+def gaps(runs: Sequence[Mapping[str, Any]], base: str = BASE) -> str:
     """Entries of benchmarks/queries.json as a table: differences of two descriptions' seeds in runs of each row, paired by seed.
 
-    The last columns are a row's difference minus that of the first row, over the seeds that both have; bold: a finding.
+    The last columns are a row's difference minus that of `base`, over the seeds that both have; bold: a finding.
     """
     text, _, centre, _, attributes, latent, clip, _ = runs[0]["seeds"]
     rows, table = by_row(runs), []
-    first, *others = rows
+    others = [row for row in rows if row != base] if base in rows else []
     for better, worse in ((clip, latent), (attributes, latent), (attributes, centre), (attributes, text)):
         own = {row: {seed: e["seeds"][better] - e["seeds"][worse] for seed, e in found.items()} for row, found in rows.items()}
         gained_here = [marked(difference(dict.fromkeys(gap, 0.0), gap)) for gap in own.values()]
-        table.append([f"{better} **minus** {worse}", *gained_here, *(marked(difference(own[first], own[row])) for row in others)])
-    heads = [*(f"*{row}*" for row in rows), *(f"*{row}* minus *{first}*" for row in others)]
+        table.append([f"{better} **minus** {worse}", *gained_here, *(marked(difference(own[base], own[row])) for row in others)])
+    heads = [*(f"*{row}*" for row in rows), *(f"*{row}* minus *{base}*" for row in others)]
     return markdown_table(["seeds, points of mIoU", *heads], table)
 
 
@@ -202,12 +202,13 @@ def fits(runs: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(["nats a dimension, given the class", *runs[0]["nats"]], table)
 
 
-def lost_on_the_way(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Entries of benchmarks/labels.py as a table for each row but the first: from CAM to prediction, beside the first.
+def lost_on_the_way(runs: Sequence[Mapping[str, Any]], base: str = TEXT) -> str:
+    """Entries of benchmarks/labels.py as a table for each row but `base`: from CAM to prediction, beside `base`.
 
-    The last columns are the row's own queries minus the first row's, and minus text in the same runs; bold: a finding.
+    The last columns are the row's own queries minus those of `base`, and minus text in the same runs; bold: a finding.
     """
-    (base, own), *rivals = by_row(runs).items()
+    rows = by_row(runs)
+    own, rivals = rows.get(base, {}), [(row, found) for row, found in rows.items() if row != base]
     places = [name for name, value in runs[0].items() if isinstance(value, dict)]
     found = []
     for rival, others in rivals:
@@ -224,7 +225,7 @@ def lost_on_the_way(runs: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(found)
 
 
-def mistakes(runs: Sequence[Mapping[str, Any]], name: str, scene: str, base: str = "text template only") -> str:
+def mistakes(runs: Sequence[Mapping[str, Any]], name: str, scene: str, base: str = TEXT) -> str:
     """Entries of benchmarks/mistakes.py as a table: precision, recall and false pixels of a class, and rows minus `base`.
 
     scene: where most of the class is; false background pixels of pictures without the class are told apart by it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,6 +102,21 @@ def compared(runs: Sequence[Mapping[str, Any]], reference: str = REFERENCE) -> s
         (["cost (seeds)", "seconds", "peak GiB", f"time to {other}'s", f"memory to {other}'s"], costs),
     )
     return "\n\n".join(markdown_table(*table) for table in tables)
+
+
+def confusion(runs: Sequence[Mapping[str, Any]], scenes: Mapping[str, str]) -> str:
+    """SeCo's confusion ratio, false over true pixels of a class in val, multi-scale + CRF: means over seeds +- standard errors.
+
+    scenes: class -> what it nearly always stands in, which a method that follows company takes for it. Runs without `pixels` have
+    no row.
+    """
+    rows = []
+    for name, own in _by_method(runs).items():
+        pixels = [run["pixels"] for run in own.values() if "pixels" in run]
+        ratios = [[one[k][0] / one[k][1] if one[k][1] else math.inf for one in pixels] for k in scenes]
+        if pixels:
+            rows.append([NAMES[name], *map(mean_and_error, ratios)])
+    return markdown_table(["false / true pixels", *(f"{k} ({scene})" for k, scene in scenes.items())], rows) if rows else ""
 
 
 def steps(entries: Sequence[Mapping[str, Any]]) -> str:

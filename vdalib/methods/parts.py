@@ -71,15 +71,17 @@ def momentum_update(target: nn.Module, source: nn.Module, momentum: float) -> No
         mine.lerp_(other, 1 - momentum)
 
 
-def draw_places(allowed: Tensor, count: int, margin: int, generator: torch.Generator) -> Tensor:
+def draw_places(allowed: Tensor, valid: Tensor, count: int, margin: int, generator: torch.Generator) -> Tensor:
     """Centres (count, 2), row and column, drawn without replacement among allowed places at least `margin` px from the border.
 
-    allowed: (S, S) bool. Where fewer than `count` are allowed, all places within the margin are. `generator` is a CPU's.
+    allowed, valid: (S, S) bool. Where fewer than `count` are allowed, all places of the picture are, which is where `valid`; in a
+    picture that is smaller than that, all places. `generator` is a CPU's.
     """
-    inner = allowed[margin : len(allowed) - margin, margin : len(allowed) - margin]
-    places = inner.nonzero()
-    if len(places) < count:
-        places = torch.ones_like(inner).nonzero()
+    inner = slice(margin, len(allowed) - margin)
+    for mask in (allowed, valid, torch.ones_like(allowed)):
+        places = mask[inner, inner].nonzero()
+        if len(places) >= count:
+            break
     chosen = torch.randperm(len(places), generator=generator)[:count]
     return places[chosen.to(places.device)] + margin
 

@@ -175,14 +175,15 @@ def decompose(
     single: False: uncertain places never count as a class (the image has several).
     -> places (n, 2), row and column of the centres; tags (n,) int64 in -1..K; the image's tag, its only confident class or -1.
     """
-    regions = regions.masked_fill(regions == VOID, BACKGROUND)
+    valid = regions != VOID
+    regions = regions.where(valid, BACKGROUND)
     uncertain = regions == UNDECIDED
     confident = regions.masked_fill(uncertain, BACKGROUND)
     found = confident.unique()
     found = found[found != BACKGROUND].tolist()
     if len(found) == 1 and single:
         confident = confident.masked_fill(uncertain, found[0])
-    places = draw_places(uncertain, patches, size // 2, generator)
+    places = draw_places(uncertain, valid, patches, size // 2, generator)
     windows = crops(torch.stack([confident, (regions != BACKGROUND).long()]), places, size)  # (n, 2, size, size)
     return places, patch_tags(windows[:, 0], windows[:, 1]), found[0] if len(found) == 1 else UNDECIDED
 

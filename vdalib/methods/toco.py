@@ -92,7 +92,7 @@ class ToCo(TokenMethod):
         regions = region_mask(auxiliary, batch["labels"], self.options.high, self.options.low, batch["valid"])
         cut, flags = [], []
         for source, region, generator in zip(batch["source"], regions, generators(batch["seed"])):
-            places = draw_places(region <= 1, count, size // 2, generator)
+            places = draw_places(region <= 1, region != VOID, count, size // 2, generator)
             cut.append(crops(source, places, size))
             flags.append(crop_flags(region, places, size))
         return torch.stack(cut), F.pad(torch.stack(flags), (2, 0), value=True)

@@ -5,12 +5,14 @@ A run goes on from a checkpoint bit for bit on a CPU, and up to the order of sum
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -189,7 +191,8 @@ class Trainer:
             raise ValueError(f"{self.run_dir}: step {self.step}: weights are not finite ({bad[0]}); no checkpoint is written")
         parts |= {f"optimizer_{i}": checkpoints.optimizer_tensors(optimizer) for i, optimizer in enumerate(self._optimizers)}
         scaler = self.accelerator.scaler
-        checkpoints.write(self.run_dir, self.step, parts, {"scaler": scaler.state_dict() if scaler else None})
+        facts = {"scaler": scaler.state_dict() if scaler else None, "labels": self._labels}
+        checkpoints.write(self.run_dir, self.step, parts, facts)
         self.save_weights()
         self._prune()
 
@@ -221,9 +224,22 @@ class Trainer:
         self.method.memory.load_state_dict(parts["memory"])
         for i, optimizer in enumerate(self._optimizers):
             checkpoints.load_optimizer(optimizer, parts[f"optimizer_{i}"])
+        if facts.get("labels") not in (None, self._labels):  # None: PartWorld's follow from the settings
+            where = checkpoints.folder(self.run_dir, step)
+            raise ValueError(
+                f"{where}: trained with other images or image-level labels than are there now; use another run directory"
+            )
         if facts["scaler"]:
             self.accelerator.scaler.load_state_dict(facts["scaler"])
         self.step = step
+
+    @cached_property
+    def _labels(self) -> str | None:
+        """A fingerprint of the training images' names and labels where the data set has a list of them."""
+        if not hasattr(self.dataset, "labels"):
+            return None
+        names = json.dumps(self.dataset.names).encode()
+        return hashlib.sha256(names + self.dataset.labels.numpy().tobytes()).hexdigest()
 
     @property
     def _bare_model(self) -> nn.Module:
