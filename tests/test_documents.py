@@ -115,7 +115,7 @@ def test_links_of_an_executed_notebook_lead_where_they_did(tmp_path):
 
 
 def test_whoever_cites_cites_this_version():
-    for name in ("CITATION.cff", "README.md"):
+    for name in ("CITATION.cff", "docs/references.bib"):
         assert __version__ in text_of(ROOT / name), name
     bibliography = text_of(DOCS / "references.bib")
     named = set(re.findall(r"arxiv\.org/abs/([\d.]+)", text_of(DOCS / "references.md")))
