@@ -2,10 +2,11 @@
 
     python benchmarks/queries.py [--preset partworld] [--seeds 5] [--jobs 2]
 
-Runs are those of some of the ablation's rows. Of one run, CLIP features, predicted masks and reliable prototypes are the same for
-every query, and means and k-means centres are of the prototypes that the mixture was fitted to last (where the run replays none,
-of those of the training images). Beside them, how well flow and mixture fit prototypes that they learned from, and others.
-Finished runs are kept in `benchmarks/queries.json` with the version of the code, and not repeated.
+Runs are those of some of the ablation's rows. Of one run, CLIP features, predicted masks and reliable prototypes are the same
+for every query, and means and k-means centres are of the prototypes that the mixture was fitted to last, which are those of
+training crops, and of those of the whole training images (where the run replays none, of these alone). Beside them, how well
+flow and mixture fit prototypes that they learned from, and others. Finished runs are kept in `benchmarks/queries.json` with the
+version of the code, and not repeated.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from vdalib.explore.ablation import ladder
 RESULTS = Path(__file__).with_suffix(".json")
 ROWS = {name: ABLATION[name] for name in ("all", "no replay", "ActNorm alone")}
 WEIGHT = 0.6  # of every description but the two that say otherwise
-ALONE, WEIGHED = "none, text alone", "attributes of the mixture, weighed by alpha"
+ALONE, ASSEMBLED = "none, text alone", "attributes of the mixture, assembled"
+WEIGHED = "attributes of the mixture, weighed by alpha"
 Describe = Callable[[Tensor, Tensor], Tensor]  # prototypes (n, D) of classes (n,) -> visual descriptions (n, D)
 
 
@@ -58,21 +60,31 @@ def nearest(centres: Mapping[int, Tensor]) -> Describe:
     return describe
 
 
-def descriptions(run: Run, vectors: Tensor, classes: Tensor) -> dict[str, Describe]:
-    """Ways to describe a prototype, by name; vectors (n, D) of classes (n,) are what means and k-means centres are made of."""
+def descriptions(
+    run: Run, vectors: Tensor, classes: Tensor, of_whole_images: tuple[Tensor, Tensor] | None = None
+) -> dict[str, Describe]:
+    """Ways to describe a prototype, by name.
+
+    vectors (n, D) of classes (n,) are what means and k-means centres are made of, and likewise those of whole images.
+    """
     assembler, attributes = run.method.assembler, run.config.mixture.attributes
     in_latent = nearest(centres(assembler.latent(vectors), classes, attributes))
     text = run.labeller.class_text.cpu()
-    return {
-        "class centre of the mixture": lambda p, k: assembler.anchors()[k],
+    found = {
         "class mean": nearest(centres(vectors, classes, 1)),
-        "attributes of the mixture, assembled": lambda p, k: assembler.query(p, k, text).description,
+        "class centre of the mixture": lambda p, k: assembler.anchors()[k],
+        ASSEMBLED: lambda p, k: assembler.query(p, k, text).description,
         f"nearest of {attributes} k-means centres, in latent space": lambda p, k: assembler.flow.inverse(
             in_latent(assembler.latent(p), k)
         ).detach(),
         f"nearest of {attributes} k-means centres": nearest(centres(vectors, classes, attributes)),
-        "the prototype itself": lambda p, k: p,
     }
+    if of_whole_images:
+        found |= {
+            "class mean, of whole images": nearest(centres(*of_whole_images, 1)),
+            f"nearest of {attributes} k-means centres, of whole images": nearest(centres(*of_whole_images, attributes)),
+        }
+    return found | {"the prototype itself": lambda p, k: p}
 
 
 @torch.no_grad()
@@ -101,15 +113,16 @@ def measure(run_dir: str) -> dict:
     train = run.dataset("train")
     vectors, classes = reliable_prototypes(run, "train")
     text = F.normalize(run.labeller.class_text.float(), dim=-1)
-    fitted_to = vectors, classes
+    ways = descriptions(run, *(fitted_to := (vectors, classes)))
     if "recent" in run.method.memory:  # what the mixture was fitted to last
         recent, of_classes = run.method.memory["recent"].take()
-        fitted_to = recent[:, 0], of_classes
-    ways = descriptions(run, *fitted_to)
+        ways = descriptions(run, *(fitted_to := (recent[:, 0], of_classes)), (vectors, classes))
     known = torch.isin(torch.arange(len(run.class_names)), fitted_to[1].unique())  # the mixture may never have met a class
     known &= torch.tensor([run.describes(k) for k in range(len(known))])
     vectors, classes = vectors[known[classes]], classes[known[classes]]
-    curves = {name: SeedCurve() for name in (ALONE, WEIGHED, *ways)}
+    names = [ALONE, *ways]
+    names.insert(names.index(ASSEMBLED) + 1, WEIGHED)
+    curves = {name: SeedCurve() for name in names}
     for batch in whole_images(train, range(len(train)), masks=True):
         seen = run.evidence(batch.images, batch.labels)
         image, of_class = (seen.found.reliable & known).nonzero(as_tuple=True)

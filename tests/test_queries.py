@@ -71,13 +71,15 @@ def test_nats_are_those_of_the_mixture_through_the_jacobian(queries, opened):
 
 def test_a_report_has_every_query_and_the_prototype_is_its_own_best_description(queries, run_dir):
     report = queries.measure(run_dir)
-    assert list(report["seeds"])[2:] == list(report["closeness"]) and report["closeness"]["the prototype itself"] == 1
+    assert [*report["seeds"]] == [queries.ALONE, *list(report["closeness"])[:3], queries.WEIGHED, *list(report["closeness"])[3:]]
+    assert report["closeness"]["the prototype itself"] == 1
+    assert report["closeness"]["class mean, of whole images"] >= report["closeness"]["class mean"]  # of the measured vectors
     assert report["closeness"]["class mean"] <= report["closeness"]["nearest of 2 k-means centres"] < 1
     assert all(0 <= value <= 100 for value in report["seeds"].values())
     assert list(report["nats"]) == ["fitted to", "training images", "held-out images"]
     entries = [{"row": "all", "seed": seed, **report} for seed in range(2)]
     table = ladder(entries)
-    assert table.startswith("Runs of the row *all*:\n") and table.count("±") == 8 + 7 + 7 + 6
+    assert table.startswith("Runs of the row *all*:\n") and table.count("±") == 10 + 9 + 9 + 8
     assert fits([{**entry, "nats": {"a": 1.0 + entry["seed"], "b": None}} for entry in entries]).splitlines()[-1] == (
         "| all | 1.50 ± 0.50 |  |"
     )
@@ -95,15 +97,15 @@ def test_a_class_that_the_mixture_never_met_is_asked_by_text_as_the_run_asks(que
 
 
 def test_gaps_are_paired_within_a_row_and_between_rows():
-    names = ["text", "weighed", "centre", "mean", "attributes", "latent", "clip", "own"]
+    names = ["text", "mean", "centre", "attributes", "weighed", "latent", "clip", "own"]
     clips = {("all", seed): clip for seed, clip in enumerate((7, 9, 11, 13, 10, 10))}
     clips |= {("x", seed): clip for seed, clip in enumerate((3, 9, 9, 5, 4), start=1)}
     runs = [
-        {"row": row, "seed": seed, "seeds": dict(zip(names, [9, 0, 2, 0, 5, 4, clip, 0]))} for (row, seed), clip in clips.items()
+        {"row": row, "seed": seed, "seeds": dict(zip(names, [9, 0, 2, 5, 0, 4, clip, 0]))} for (row, seed), clip in clips.items()
     ]
     lines = gaps(runs).splitlines()
     assert lines[0] == "| seeds, points of mIoU | *all* | *x* | *x* minus *all* |"
-    assert lines[2] == "| clip **minus** latent | **+6.00 ± 0.82** | +2.00 ± 1.26 | **-4.60 ± 0.75** |"
+    assert lines[3] == "| clip **minus** latent | **+6.00 ± 0.82** | +2.00 ± 1.26 | **-4.60 ± 0.75** |"
     backwards = gaps(runs[::-1]).splitlines()
     assert backwards[0] == "| seeds, points of mIoU | *x* | *all* | *x* minus *all* |"
-    assert backwards[2] == "| clip **minus** latent | +2.00 ± 1.26 | **+6.00 ± 0.82** | **-4.60 ± 0.75** |"
+    assert backwards[3] == "| clip **minus** latent | +2.00 ± 1.26 | **+6.00 ± 0.82** | **-4.60 ± 0.75** |"

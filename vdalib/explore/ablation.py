@@ -182,10 +182,10 @@ def gaps(runs: Sequence[Mapping[str, Any]], base: str = BASE) -> str:
 
     The last columns are a row's difference minus that of `base`, over the seeds that both have; bold: a finding.
     """
-    text, _, centre, _, attributes, latent, clip, _ = runs[0]["seeds"]
+    text, _, centre, attributes, _, latent, clip, *_ = runs[0]["seeds"]
     rows, table = by_row(runs), []
     others = [row for row in rows if row != base] if base in rows else []
-    for better, worse in ((clip, latent), (attributes, latent), (attributes, centre), (attributes, text)):
+    for better, worse in ((clip, attributes), (clip, latent), (attributes, latent), (attributes, centre), (attributes, text)):
         own = {row: {seed: e["seeds"][better] - e["seeds"][worse] for seed, e in found.items()} for row, found in rows.items()}
         gained_here = [marked(difference(dict.fromkeys(gap, 0.0), gap)) for gap in own.values()]
         table.append([f"{better} **minus** {worse}", *gained_here, *(marked(difference(own[base], own[row])) for row in others)])
