@@ -64,7 +64,7 @@ def test_corrected_tags_are_another_run(tmp_path):
     train(root, run_dir, until=4)
     first, other = next((a, b) for a in tags for b in tags if tags[a] != tags[b])
     write_tags(root, tags | {first: tags[other], other: tags[first]})
-    with pytest.raises(ValueError, match=r"step_0000004: trained with other images or labels than are there now"):
+    with pytest.raises(ValueError, match=r"step_0000004: trained with other images or image-level labels than"):
         train(root, run_dir)
 
 
