@@ -65,7 +65,8 @@ def descriptions(
 ) -> dict[str, Describe]:
     """Ways to describe a prototype, by name.
 
-    vectors (n, D) of classes (n,) are what means and k-means centres are made of, and likewise those of whole images.
+    vectors (n, D) of classes (n,) are what means and k-means centres are made of; one more of each is of `of_whole_images`,
+    where given.
     """
     assembler, attributes = run.method.assembler, run.config.mixture.attributes
     in_latent = nearest(centres(assembler.latent(vectors), classes, attributes))
@@ -111,12 +112,12 @@ def measure(run_dir: str) -> dict:
     """
     run = Run.load(run_dir)
     train = run.dataset("train")
-    vectors, classes = reliable_prototypes(run, "train")
+    fitted_to = whole = vectors, classes = reliable_prototypes(run, "train")
     text = F.normalize(run.labeller.class_text.float(), dim=-1)
-    ways = descriptions(run, *(fitted_to := (vectors, classes)))
     if "recent" in run.method.memory:  # what the mixture was fitted to last
         recent, of_classes = run.method.memory["recent"].take()
-        ways = descriptions(run, *(fitted_to := (recent[:, 0], of_classes)), (vectors, classes))
+        fitted_to = recent[:, 0], of_classes
+    ways = descriptions(run, *fitted_to, None if fitted_to is whole else whole)
     known = torch.isin(torch.arange(len(run.class_names)), fitted_to[1].unique())  # the mixture may never have met a class
     known &= torch.tensor([run.describes(k) for k in range(len(known))])
     vectors, classes = vectors[known[classes]], classes[known[classes]]
@@ -144,7 +145,7 @@ def measure(run_dir: str) -> dict:
         "seeds": seeds,
         "closeness": closeness,
         "nats": {
-            "fitted to": round(nats(run, *fitted_to), 3) if fitted_to[0] is not vectors else None,
+            "fitted to": round(nats(run, *fitted_to), 3) if fitted_to is not whole else None,
             "training images": round(nats(run, vectors, classes), 3),
             "held-out images": round(nats(run, held_out[known[of_class]], of_class[known[of_class]]), 3),
         },

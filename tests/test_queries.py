@@ -85,6 +85,12 @@ def test_a_report_has_every_query_and_the_prototype_is_its_own_best_description(
     )
 
 
+def test_without_replay_means_and_centres_are_of_whole_images_alone(queries, tmp_path):
+    report = queries.measure(run(tmp_path, {"mixture.attributes": 2, "mixture.replay": 0}).run_dir)
+    assert report["nats"]["fitted to"] is None and report["nats"]["training images"] is not None
+    assert "class mean" in report["seeds"] and not [name for name in report["seeds"] if name.endswith("of whole images")]
+
+
 def test_a_class_that_the_mixture_never_met_is_asked_by_text_as_the_run_asks(queries, run_dir, tmp_path):
     unmet = shutil.copytree(run_dir, tmp_path / "unmet")
     memory = load_file(unmet / "memory.safetensors")
