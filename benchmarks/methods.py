@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shown.append({"method": method, "seed": seed, **about, **numbers})
         done.append(shown[-1])
         write_json(given.results, done)
-        told = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items())
+        told = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items() if name != "pixels")
         print(f"{number}/{len(wanted)}: {method}, seed {seed}: {told}", flush=True)
     print(compared(shown))
     print(caption([name for name in BUILT_IN if any(run["method"] == name for run in shown)], given.preset, shown))
