@@ -67,8 +67,8 @@ def test_the_confusion_ratio_is_false_over_true_pixels():
         ":--": ["--:"] * 2,
         "VDA": ["2.0 ± 1.0", "0.5 ± 0.0"],
     }
-    never = [run("toco", 0, pixels={"boat": [3, 0]})]
-    assert cells(confusion(never, {"boat": "water"}))["ToCo"] == ["inf"]
+    once_never = [run("toco", seed, pixels={"boat": [3, seed]}) for seed in (0, 1)]
+    assert cells(confusion(once_never, {"boat": "water"}))["ToCo"] == ["∞"]
     assert not confusion([run("text", 1)], {"boat": "water"})
 
 

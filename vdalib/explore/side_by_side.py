@@ -108,14 +108,14 @@ def confusion(runs: Sequence[Mapping[str, Any]], scenes: Mapping[str, str]) -> s
     """SeCo's confusion ratio, false over true pixels of a class in val, multi-scale + CRF: means over seeds +- standard errors.
 
     scenes: class -> what it nearly always stands in, which a method that follows company takes for it. Runs without `pixels` have
-    no row.
+    no row; a class of which some run has no true pixel has no mean.
     """
     rows = []
     for name, own in _by_method(runs).items():
         pixels = [run["pixels"] for run in own.values() if "pixels" in run]
         ratios = [[one[k][0] / one[k][1] if one[k][1] else math.inf for one in pixels] for k in scenes]
         if pixels:
-            rows.append([NAMES[name], *map(mean_and_error, ratios)])
+            rows.append([NAMES[name], *("∞" if math.inf in values else mean_and_error(values) for values in ratios)])
     return markdown_table(["false / true pixels", *(f"{k} ({scene})" for k, scene in scenes.items())], rows) if rows else ""
 
 
