@@ -1,6 +1,6 @@
 """What attribute components mean, over several seeds: all ways to feed and to start them, beside baselines of as many components.
 
-    python benchmarks/attributes.py [--preset partworld] [--seeds 5] [--rows ...] [--jobs 2]
+    python benchmarks/attributes.py [--preset partworld] [--seeds 0 1 2 3 4] [--rows ...] [--jobs 2]
 
 Rows cross what components are fitted to, where they start and how long the flow is, and say all three, so that two rows differ in
 what their names differ in. Finished runs are kept in `benchmarks/attributes.json` with the version of the code, and not repeated.
@@ -53,7 +53,7 @@ def measure(run_dir: str) -> dict:
     run = Run.load(run_dir)
     train, val = observe(run, run.dataset("train")), observe(run, PartWorld("val", run.config.seed, VAL_IMAGES))
     report = attribute_report(run, train, val, PERMUTATIONS)
-    return {**evaluate_run(run_dir), "attributes": short(report)}
+    return {**evaluate_run(run_dir, multi_scale_crf=False), "attributes": short(report)}
 
 
 def short(report: dict) -> dict:
