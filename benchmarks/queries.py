@@ -1,6 +1,6 @@
 """Which step of the assembly wins or loses: seeds of a trained run by queries that differ in one thing each.
 
-    python benchmarks/queries.py [--preset partworld] [--seeds 5] [--jobs 2]
+    python benchmarks/queries.py [--preset partworld] [--seeds 0 1 2 3 4] [--jobs 2]
 
 Runs are those of some of the ablation's rows. Of one run, CLIP features, predicted masks and reliable prototypes are the same
 for every query, and means and k-means centres are of the prototypes that the mixture was fitted to last, which are those of
@@ -31,6 +31,7 @@ ROWS = {name: ABLATION[name] for name in ("all", "no replay", "ActNorm alone")}
 WEIGHT = 0.6  # of every description but the two that say otherwise
 ALONE, ASSEMBLED = "none, text alone", "attributes of the mixture, assembled"
 WEIGHED = "attributes of the mixture, weighed by alpha"
+WHOLE = ", of whole images"
 Describe = Callable[[Tensor, Tensor], Tensor]  # prototypes (n, D) of classes (n,) -> visual descriptions (n, D)
 
 
@@ -61,29 +62,31 @@ def nearest(centres: Mapping[int, Tensor]) -> Describe:
 
 
 def descriptions(
-    run: Run, vectors: Tensor, classes: Tensor, of_whole_images: tuple[Tensor, Tensor] | None = None
+    run: Run, fitted_to: tuple[Tensor, Tensor] | None, of_whole_images: tuple[Tensor, Tensor]
 ) -> dict[str, Describe]:
     """Ways to describe a prototype, by name.
 
-    vectors (n, D) of classes (n,) are what means and k-means centres are made of; one more of each is of `of_whole_images`,
-    where given.
+    Means and k-means centres are made of vectors (n, D) of classes (n,): those `fitted_to`, where there are any, and those
+    `of_whole_images`.
     """
     assembler, attributes = run.method.assembler, run.config.mixture.attributes
+    vectors, classes = fitted_to or of_whole_images
     in_latent = nearest(centres(assembler.latent(vectors), classes, attributes))
+    made_of = "" if fitted_to else WHOLE
     text = run.labeller.class_text.cpu()
     found = {
-        "class mean": nearest(centres(vectors, classes, 1)),
+        f"class mean{made_of}": nearest(centres(vectors, classes, 1)),
         "class centre of the mixture": lambda p, k: assembler.anchors()[k],
         ASSEMBLED: lambda p, k: assembler.query(p, k, text).description,
-        f"nearest of {attributes} k-means centres, in latent space": lambda p, k: assembler.flow.inverse(
+        f"nearest of {attributes} k-means centres, in latent space{made_of}": lambda p, k: assembler.flow.inverse(
             in_latent(assembler.latent(p), k)
         ).detach(),
-        f"nearest of {attributes} k-means centres": nearest(centres(vectors, classes, attributes)),
+        f"nearest of {attributes} k-means centres{made_of}": nearest(centres(vectors, classes, attributes)),
     }
-    if of_whole_images:
+    if fitted_to:
         found |= {
-            "class mean, of whole images": nearest(centres(*of_whole_images, 1)),
-            f"nearest of {attributes} k-means centres, of whole images": nearest(centres(*of_whole_images, attributes)),
+            f"class mean{WHOLE}": nearest(centres(*of_whole_images, 1)),
+            f"nearest of {attributes} k-means centres{WHOLE}": nearest(centres(*of_whole_images, attributes)),
         }
     return found | {"the prototype itself": lambda p, k: p}
 
@@ -112,13 +115,14 @@ def measure(run_dir: str) -> dict:
     """
     run = Run.load(run_dir)
     train = run.dataset("train")
-    fitted_to = whole = vectors, classes = reliable_prototypes(run, "train")
+    fitted_to, whole = None, reliable_prototypes(run, "train")
     text = F.normalize(run.labeller.class_text.float(), dim=-1)
     if "recent" in run.method.memory:  # what the mixture was fitted to last
         recent, of_classes = run.method.memory["recent"].take()
         fitted_to = recent[:, 0], of_classes
-    ways = descriptions(run, *fitted_to, None if fitted_to is whole else whole)
-    known = torch.isin(torch.arange(len(run.class_names)), fitted_to[1].unique())  # the mixture may never have met a class
+    ways, (vectors, classes) = descriptions(run, fitted_to, whole), whole
+    # the mixture may never have met a class
+    known = torch.isin(torch.arange(len(run.class_names)), (fitted_to or whole)[1].unique())
     known &= torch.tensor([run.describes(k) for k in range(len(known))])
     vectors, classes = vectors[known[classes]], classes[known[classes]]
     names = [ALONE, *ways]
@@ -145,7 +149,7 @@ def measure(run_dir: str) -> dict:
         "seeds": seeds,
         "closeness": closeness,
         "nats": {
-            "fitted to": round(nats(run, *fitted_to), 3) if fitted_to is not whole else None,
+            "fitted to": round(nats(run, *fitted_to), 3) if fitted_to else None,
             "training images": round(nats(run, vectors, classes), 3),
             "held-out images": round(nats(run, held_out[known[of_class]], of_class[known[of_class]]), 3),
         },

@@ -38,7 +38,7 @@ def opened(run_dir):
 def test_descriptions_are_those_of_a_plain_loop(queries, opened):
     found = collect_prototypes(opened, opened.dataset("train"))
     vectors, classes = found.prototypes[found.reliable].float(), found.classes[found.reliable]
-    ways = queries.descriptions(opened, vectors, classes)
+    ways = queries.descriptions(opened, (vectors, classes), (vectors[:3], classes[:3]))
     assert torch.equal(ways["the prototype itself"](vectors, classes), vectors)
     own = vectors[classes == classes[0]].numpy()
     np.testing.assert_allclose(ways["class mean"](vectors, classes)[0], own.mean(0), atol=1e-5)
@@ -88,7 +88,8 @@ def test_a_report_has_every_query_and_the_prototype_is_its_own_best_description(
 def test_without_replay_means_and_centres_are_of_whole_images_alone(queries, tmp_path):
     report = queries.measure(run(tmp_path, {"mixture.attributes": 2, "mixture.replay": 0}).run_dir)
     assert report["nats"]["fitted to"] is None and report["nats"]["training images"] is not None
-    assert "class mean" in report["seeds"] and not [name for name in report["seeds"] if name.endswith("of whole images")]
+    of_means = [name for name in report["seeds"] if name.startswith(("class mean", "nearest"))]
+    assert len(of_means) == 3 and all(name.endswith(", of whole images") for name in of_means)
 
 
 def test_a_class_that_the_mixture_never_met_is_asked_by_text_as_the_run_asks(queries, run_dir, tmp_path):
@@ -103,15 +104,19 @@ def test_a_class_that_the_mixture_never_met_is_asked_by_text_as_the_run_asks(que
 
 
 def test_gaps_are_paired_within_a_row_and_between_rows():
-    names = ["text", "mean", "centre", "attributes", "weighed", "latent", "clip", "own"]
+    names = ["text", "mean", "centre", "attributes", "weighed", "latent", "clip", "whole mean", "whole clip", "own"]
     clips = {("all", seed): clip for seed, clip in enumerate((7, 9, 11, 13, 10, 10))}
     clips |= {("x", seed): clip for seed, clip in enumerate((3, 9, 9, 5, 4), start=1)}
     runs = [
-        {"row": row, "seed": seed, "seeds": dict(zip(names, [9, 0, 2, 5, 0, 4, clip, 0]))} for (row, seed), clip in clips.items()
+        {"row": row, "seed": seed, "seeds": dict(zip(names, [9, 0, 2, 5, 0, 4, clip, 0, 8, 0]))}
+        for (row, seed), clip in clips.items()
     ]
     lines = gaps(runs).splitlines()
     assert lines[0] == "| seeds, points of mIoU | *all* | *x* | *x* minus *all* |"
-    assert lines[3] == "| clip **minus** latent | **+6.00 ± 0.82** | +2.00 ± 1.26 | **-4.60 ± 0.75** |"
+    assert lines[4] == "| clip **minus** latent | **+6.00 ± 0.82** | +2.00 ± 1.26 | **-4.60 ± 0.75** |"
     backwards = gaps(runs[::-1]).splitlines()
     assert backwards[0] == "| seeds, points of mIoU | *x* | *all* | *x* minus *all* |"
-    assert backwards[3] == "| clip **minus** latent | +2.00 ± 1.26 | **+6.00 ± 0.82** | **-4.60 ± 0.75** |"
+    assert backwards[4] == "| clip **minus** latent | +2.00 ± 1.26 | **+6.00 ± 0.82** | **-4.60 ± 0.75** |"
+    for entry in runs[6:]:
+        del entry["seeds"]["clip"]
+    assert gaps(runs).splitlines()[4] == "| clip **minus** latent | **+6.00 ± 0.82** |  |  |"

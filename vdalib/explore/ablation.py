@@ -180,13 +180,20 @@ def ladder(runs: Sequence[Mapping[str, Any]]) -> str:
 def gaps(runs: Sequence[Mapping[str, Any]], base: str = BASE) -> str:
     """Entries of benchmarks/queries.json as a table: differences of two descriptions' seeds in runs of each row, paired by seed.
 
-    The last columns are a row's difference minus that of `base`, over the seeds that both have; bold: a finding.
+    The last columns are a row's difference minus that of `base`, over the seeds that both have; bold: a finding. A row without
+    such a description has none.
     """
-    text, _, centre, attributes, _, latent, clip, *_ = runs[0]["seeds"]
     rows, table = by_row(runs), []
+    text, _, centre, attributes, _, latent, clip, *whole, _ = max((run["seeds"] for run in runs), key=len)
     others = [row for row in rows if row != base] if base in rows else []
-    for better, worse in ((clip, attributes), (clip, latent), (attributes, latent), (attributes, centre), (attributes, text)):
-        own = {row: {seed: e["seeds"][better] - e["seeds"][worse] for seed, e in found.items()} for row, found in rows.items()}
+    pairs = [*((name, attributes) for name in whole[1:]), (clip, attributes), (clip, latent), (attributes, latent)]
+    for better, worse in (*pairs, (attributes, centre), (attributes, text)):
+        own = {
+            row: {
+                seed: e["seeds"][better] - e["seeds"][worse] for seed, e in found.items() if {better, worse} <= e["seeds"].keys()
+            }
+            for row, found in rows.items()
+        }
         gained_here = [marked(difference(dict.fromkeys(gap, 0.0), gap)) for gap in own.values()]
         table.append([f"{better} **minus** {worse}", *gained_here, *(marked(difference(own[base], own[row])) for row in others)])
     heads = [*(f"*{row}*" for row in rows), *(f"*{row}* minus *{base}*" for row in others)]
@@ -194,12 +201,15 @@ def gaps(runs: Sequence[Mapping[str, Any]], base: str = BASE) -> str:
 
 
 def fits(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Entries of benchmarks/queries.json as a table: how well flow and mixture fit what they learned from, and the rest."""
+    """Entries of benchmarks/queries.json as a table: how well flow and mixture fit what they learned from, and the rest.
+
+    The likelihood has no constant; less is a better fit.
+    """
     rows, table = by_row(runs), []
     for row, own in rows.items():
         kept = [[entry["nats"][name] for entry in own.values()] for name in runs[0]["nats"]]
         table.append([row, *(mean_and_error(values, 2) if None not in values else "" for values in kept)])
-    return markdown_table(["nats a dimension, given the class", *runs[0]["nats"]], table)
+    return markdown_table(["negative log-likelihood given the class, nats a dimension", *runs[0]["nats"]], table)
 
 
 def lost_on_the_way(runs: Sequence[Mapping[str, Any]], base: str = TEXT) -> str:
