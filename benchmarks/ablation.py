@@ -1,6 +1,6 @@
 """The ablation of RESULTS.md and of 05_evaluation: every row is a training run of its own, over several seeds.
 
-    python benchmarks/ablation.py [--preset partworld] [--seeds 5] [--rows "all" "M = 3"] [--jobs 2]
+    python benchmarks/ablation.py [--preset partworld] [--seeds 0 1 2 3 4] [--rows "all" "M = 3"] [--jobs 2]
 
 Each run is kept in `benchmarks/ablation.json` as soon as it ends, with the version of the code, and not repeated; tables are of
 this version. Several such commands may run beside each other; give each its own rows.
@@ -153,7 +153,7 @@ def main(
     """Make the runs that `results` lacks, one after another or in `--jobs` processes, and print the table."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="partworld")
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--rows", nargs="+", default=list(rows), choices=list(rows))
     parser.add_argument("--precision", default="no", choices=("no", "bf16"), help="of training; no: fp32")
     parser.add_argument("--jobs", type=int, default=2)
@@ -161,9 +161,7 @@ def main(
     given = parser.parse_args()
     chosen = [name for name in distinct(rows, given.preset) if name in given.rows]
     wanted = [
-        {"row": row, "seed": seed, "preset": given.preset, "precision": given.precision}
-        for seed in range(given.seeds)
-        for row in chosen
+        {"row": row, "seed": seed, "preset": given.preset, "precision": given.precision} for seed in given.seeds for row in chosen
     ]
     threads = max(joblib.cpu_count() // given.jobs, 1)
     runs = joblib.Parallel(n_jobs=given.jobs, return_as="generator_unordered")(

@@ -1,6 +1,6 @@
 """Where better seeds get lost: from CAM over pseudo label to the segmenter's own prediction, by a run's queries and by text.
 
-    python benchmarks/labels.py [--preset partworld] [--seeds 5] [--jobs 2]
+    python benchmarks/labels.py [--preset partworld] [--seeds 0 1 2 3 4] [--jobs 2]
 
 Runs are those of some of the ablation's rows; in each, CLIP features and affinity are the same for its own queries and for text.
 All is judged on whole training images and on crops as training cuts them (those that would come next). Finished runs are kept in

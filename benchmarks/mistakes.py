@@ -1,6 +1,6 @@
 """Where masks of a class are wrong: what false pixels of it lie on, in runs that differ in what they ask by.
 
-    python benchmarks/mistakes.py [--preset partworld] [--seeds 5] [--jobs 2]
+    python benchmarks/mistakes.py [--preset partworld] [--seeds 0 1 2 3 4] [--jobs 2]
 
 Masks are those of held-out images with multi-scale and CRF. Runs are those of some of the ablation's rows. Finished ones are kept
 in `benchmarks/mistakes.json` with the version of the code, and not repeated.

@@ -18,7 +18,16 @@ from mistakes import SHOWN as MISTAKEN
 from vdalib.data.partworld.scenes import CO_OCCURRENCE
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
 from vdalib.explore.ablation import aims, differences, fed, fits, gaps, ladder, lost_on_the_way, marked, mistakes, per_class
-from vdalib.explore.side_by_side import NAMES, PRECISIONS, compared, confusion, cost_aims, entries_of, parts_of_a_step, steps
+from vdalib.explore.side_by_side import (
+    NAMES,
+    compared,
+    confusion,
+    cost_aims,
+    entries_of,
+    number_format,
+    parts_of_a_step,
+    steps,
+)
 from vdalib.explore.tables import markdown_table, mean_and_error
 from vdalib.io import atomic_path
 
@@ -32,19 +41,20 @@ OF_THE_PAGES = {"preset": "partworld", "precision": "no"}
 NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
 CHANGED = "What each method has other than its source's settings for VOC: [the list](docs/own_methods.md#on-the-small-world)."
 ON_THE_WAY = {"seed_miou": "seeds", "refined_seed_miou": "seeds after the walk", "miou": "val", HEADLINE: SHOWN[HEADLINE]}
+FRESH = " --seeds 5 6 7 8 9 --results benchmarks/fresh.json"
 KILLS = ("operation", "torn", "time", "start-up")
 
 
-def measured(entries: Sequence[dict], script: str) -> str:
-    """The line above a table."""
+def measured(entries: Sequence[dict], script: str, arguments: str = "") -> str:
+    """The line above a table, with the script and arguments that make it again."""
     versions = ", ".join(sorted({entry["version"] for entry in entries}))
     seeds = sorted({entry["seed"] for entry in entries})
     preset = ", ".join(sorted({entry["preset"] for entry in entries}))
-    precision = ", ".join(sorted({PRECISIONS.get(entry["precision"], entry["precision"]) for entry in entries}))
+    precision = ", ".join(sorted({number_format(entry["precision"]) for entry in entries}))
     options = "".join(f" --precision {name}" for name in sorted({entry["precision"] for entry in entries} - {"no"}))
     return (
         f"*Version {versions}, preset {preset}, {precision}, {len(seeds)} seeds: mean ± standard error; "
-        f"made by `python benchmarks/{script}.py{options}`.*\n"
+        f"made by `python benchmarks/{script}.py{arguments}{options}`.*\n"
     )
 
 
@@ -132,7 +142,7 @@ def of_the_pages(name: str) -> list[dict]:
 
 def tables() -> dict[str, str]:
     ablation, attributes, queries, labels = map(of_the_pages, ("ablation", "attributes", "queries", "labels"))
-    wrong = of_the_pages("mistakes")
+    wrong, fresh = map(of_the_pages, ("mistakes", "fresh"))
     ablation.sort(key=lambda entry: [*ROWS].index(entry["row"]))
     methods, rows = entries_of(HERE / "methods.json"), by_row(ablation)
     none = NOT_YET.format("ablation")
@@ -146,6 +156,7 @@ def tables() -> dict[str, str]:
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS + CONTROLS, base=PAPERS_ROWS[0]),
         "ablation": quality(ablation, "ablation", "row", base=BASE) + not_run(rows),
         "differences": differences(rows) or none,
+        "fresh": f"{measured(fresh, 'ablation', FRESH)}\n{differences(by_row(fresh))}" if fresh else none,
         "way": differences(along, PAPERS_ROWS[0], ON_THE_WAY) or none,
         "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else NOT_YET.format("labels"),
         "fed": fed(rows) or none,

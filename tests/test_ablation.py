@@ -92,7 +92,7 @@ def test_only_what_is_missing_is_run_and_other_versions_do_not_count(benchmark, 
         return run
 
     monkeypatch.setattr(benchmark, "train_and_measure", fake)
-    monkeypatch.setattr(sys, "argv", f"ablation --seeds 2 --jobs 1 --results {path} --rows".split() + ["all", "M = 3", "M = 8"])
+    monkeypatch.setattr(sys, "argv", f"ablation --seeds 0 1 --jobs 1 --results {path} --rows".split() + ["all", "M = 3", "M = 8"])
     for expected in ([("M = 3", 0), ("all", 1), ("M = 3", 1)], []):
         made.clear()
         benchmark.main("", benchmark.ROWS, path, dict, benchmark.markdown)

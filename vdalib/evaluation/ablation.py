@@ -64,7 +64,7 @@ class Aim:
 
 AIMS = (
     Aim("the whole method beats text", BASE, TEXT),
-    Aim("the INN beats a class mean", BASE, "class mean, no INN"),
+    Aim("the whole method beats a class mean", BASE, "class mean, no INN"),
     Aim("the reliable filter brings a point", BASE, "all but the reliable filter", least=1.0),
     Aim("DSE brings more than it costs", BASE, "+ VDAF"),
     Aim("eight attributes beat three", BASE, "M = 3"),

@@ -35,7 +35,6 @@ PART_NAMES = {  # of the marks in the library, as a reader calls them
     "inn and assembly": "INN and assembly",
     "other": "everything else",
 }
-PRECISIONS = {"no": "fp32"}  # the rest are called as they are
 
 
 class Training(NamedTuple):
@@ -53,6 +52,15 @@ PUBLISHED = {  # VOC 2012: [A] Table 1, which names no GPU
     "excel": Training(90, 3.2, 78.4),
     "vda": Training(117, 4.5, 79.9),
 }
+
+
+def number_format(precision: str) -> str:
+    """What the setting `precision` computes in.
+
+    >>> number_format("no"), number_format("bf16")
+    ('fp32', 'bf16')
+    """
+    return "fp32" if precision == "no" else precision
 
 
 def entries_of(path: str | Path) -> list[dict[str, Any]]:
@@ -126,7 +134,7 @@ def steps(entries: Sequence[Mapping[str, Any]]) -> str:
     for entry in entries:
         other, told = references.get(entry["precision"]), PUBLISHED.get(entry["method"])
         seconds = 3600 * entry["hours"] / entry["steps"]
-        name = f"{NAMES[entry['method']]}, {PRECISIONS.get(entry['precision'], entry['precision'])}"
+        name = f"{NAMES[entry['method']]}, {number_format(entry['precision'])}"
         cost = [f"{seconds:.3g}", f"{seconds / entry['plain_seconds']:.2f}", f"{entry['hours']:.1f}", f"{entry['peak_gib']:.2f}"]
         here = [f"{entry[key] / other[key]:.2f}" if other else "" for key in ("hours", "peak_gib")]
         there = [f"{mine / theirs:.2f} published" if told else "" for mine, theirs in zip(told or (), PUBLISHED[REFERENCE])][:2]
@@ -148,7 +156,7 @@ def cost_aims(entries: Sequence[Mapping[str, Any]]) -> str:
         time, memory = (vda[key] / excel[key] for key in ("hours", "peak_gib"))
         found = ((time, 1.1), (memory, 1.1), (last, forwards), (vda["peak_gib"], 1.7))
         cells = [f"{value:.2f}: {'met' if value <= most else 'missed'} (at most {most})" for value, most in found]
-        rows.append([f"VDA, {PRECISIONS.get(precision, precision)}", *cells])
+        rows.append([f"VDA, {number_format(precision)}", *cells])
     columns = ["time to ExCEL's", "memory to ExCEL's", "last stage's step in plain forwards", "peak GiB"]
     return markdown_table(["aims", *columns], rows) if rows else ""
 
@@ -165,7 +173,7 @@ def parts_of_a_step(entries: Sequence[Mapping[str, Any]]) -> str:
         + [f"{column[part]:.3g} ({column[part] / entry['plain_seconds']:.2f})" for column, entry in zip(columns, own)]
         for part in columns[0]
     ]
-    header = [PRECISIONS.get(entry["precision"], entry["precision"]) for entry in own]
+    header = [number_format(entry["precision"]) for entry in own]
     return markdown_table([f"{NAMES[REFERENCE]}, last stage", *header], told)
 
 
