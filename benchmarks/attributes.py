@@ -10,15 +10,16 @@ The means of the row SHOWN, the run that Figure 1 of notebook 03 draws, are writ
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 from ablation import main
 
-from vdalib.evaluation.ablation import is_finding, present_entries
+from vdalib.evaluation.ablation import by_row, is_finding, paired, present_entries
 from vdalib.evaluation.comparison import difference
 from vdalib.evaluation.measuring_attributes import KMEANS, MIXTURE
+from vdalib.explore.ablation import marked
 from vdalib.explore.tables import markdown_table, mean_and_error
 from vdalib.io import write_json
 
@@ -38,7 +39,13 @@ ROWS: dict[str, dict] = {
     for steps, start, (fed, settings) in product(STEPS, STARTS, FED.items())
 }
 SHOWN = "partial views, random start, 6 flow steps"
-NEAREST = "partial views + 8 patches, kmeans start, 6 flow steps"  # to the aims of Figure 1; notebook 03 draws it, too
+SECOND = "partial views + 8 patches, kmeans start, 6 flow steps"  # notebook 03 draws it, too
+STAIRS = (  # from the appendix's row to where parts show best, one change at a time
+    SHOWN,
+    "partial views + 8 patches, random start, 6 flow steps",
+    SECOND,
+    "partial views + 8 patches, kmeans start, 1 flow steps",
+)
 VAL_IMAGES, PERMUTATIONS = 600, 499  # the first 200 of them are those of the run's own val split
 INSTANCES = ("nmi", "null_nmi", "p")
 PATCHES = {"nmi": "part NMI", "ari": "part ARI", "purity": "purity", "used": "components used", "named": "parts named"}
@@ -90,6 +97,11 @@ def headline(runs: Sequence[dict]) -> dict:
 
 
 def markdown(runs: Sequence[dict]) -> str:
+    """Means, differences from row to row, and verdicts."""
+    return "\n\n".join(filter(None, (means(runs), stairs(runs), aims(runs))))
+
+
+def means(runs: Sequence[dict]) -> str:
     """Mean over seeds +- standard error of each row's mixture, SHOWN first, and of the baselines in the first row's runs.
 
     In brackets the mean under the null, after p the largest p value of a seed.
@@ -113,13 +125,13 @@ def markdown(runs: Sequence[dict]) -> str:
 
 
 def aims(runs: Sequence[dict]) -> str:
-    """Whether Figure 1 came out as hoped, in the rows SHOWN and NEAREST; "" without runs of either.
+    """Whether Figure 1 came out as hoped, in the rows of STAIRS that have been run; "" without any.
 
     Undecided: the paired difference to k-means is no finding. The correlation is judged by its mean alone. Notebook 03 counts the
     classes whose components can be named.
     """
     table = []
-    for row in (SHOWN, NEAREST):
+    for row in STAIRS:
         if not (own := [run for run in runs if run["row"] == row]):
             continue
         found, label = headline(own), f"{row} ({len(own)} seed{'s' * (len(own) > 1)})"
@@ -134,6 +146,20 @@ def aims(runs: Sequence[dict]) -> str:
         verdict = "met" if correlation <= 0.4 else "missed"
         table.append([label, "correlation of two CAMs inside the object at most 0.4", f"{correlation:.2f}", verdict])
     return markdown_table(["row", "aim", "found", "verdict"], table) if table else ""
+
+
+def stairs(runs: Sequence[dict]) -> str:
+    """Each of STAIRS minus the one before, paired by seed, with standard errors, findings in bold; "" without any."""
+    units = {"part NMI": ("patches", "nmi"), "parts named": ("patches", "named"), "correlation inside": ("inside", "correlation")}
+    masks = {"seeds, mIoU": "seed_miou", "val, mIoU": "miou"}
+    rows, table = by_row(runs), []
+    for before, row in pairwise(STAIRS):
+        pair = rows, row, before
+        gains = [paired(*pair, lambda run, at=at: run["attributes"][at[0]][MIXTURE][at[1]]) for at in units.values()]
+        if gains[0]:
+            points = [marked(paired(*pair, lambda run, name=name: run[name])) for name in masks.values()]
+            table.append([row, gains[0].pairs, *(marked(gain, 3) for gain in gains), *points])
+    return markdown_table(["minus the row before", "pairs", *units, *masks], table) if table else ""
 
 
 def write_figure_1() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ablation import ROWS, distinct
-from attributes import aims as of_figure_1
 from attributes import markdown as with_parts
 from mistakes import SHOWN as MISTAKEN
 
@@ -166,7 +165,7 @@ def tables() -> dict[str, str]:
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{gaps(queries)}\n\n{fits(queries)}"
         if queries
         else NOT_YET.format("queries"),
-        "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}\n\n{of_figure_1(attributes)}"
+        "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
         if attributes
         else NOT_YET.format("attributes"),
         "steps": full_size("step.json"),

@@ -16,7 +16,7 @@ NONE_YET = "Not measured with this code yet: `python benchmarks/ablation.py`."
 FAR = 3.5  # points: a row further away stands at the edge of the forest plot as a number
 
 
-def gained(gain: Difference | None) -> str:
+def gained(gain: Difference | None, digits: int = 2) -> str:
     """A signed difference with its standard error.
 
     >>> gained(Difference(-0.04, 0.3, 5)), gained(Difference(1.0, math.nan, 1)), gained(None)
@@ -24,13 +24,13 @@ def gained(gain: Difference | None) -> str:
     """
     if gain is None:
         return ""
-    error = "" if math.isnan(gain.error) else f" ± {gain.error:.2f}"
-    return f"{round(gain.mean, 2) + 0.0:+.2f}{error}"  # no -0.00
+    error = "" if math.isnan(gain.error) else f" ± {gain.error:.{digits}f}"
+    return f"{round(gain.mean, digits) + 0.0:+.{digits}f}{error}"  # no -0.00
 
 
-def marked(gain: Difference | None) -> str:
+def marked(gain: Difference | None, digits: int = 2) -> str:
     """The same, in bold where it is a finding."""
-    return f"**{gained(gain)}**" if gain and is_finding(gain) else gained(gain)
+    return f"**{gained(gain, digits)}**" if gain and is_finding(gain) else gained(gain, digits)
 
 
 def means(rows: Rows) -> str:
