@@ -215,9 +215,9 @@ def test_stairs_differ_in_one_thing_each_and_are_paired_by_seed(benchmark):
         assert sum(said != said_before for said_before, said in zip(*(name.split(", ") for name in names))) == 1
     scores = {attributes.STAIRS[0]: (0.1, 0.2, 0.1, 0.2, 0.1), attributes.STAIRS[1]: (0.2, 0.3, 0.22, 0.3, 0.2)}
     runs = [attributes_of(nmi, row, seed) for row, own in scores.items() for seed, nmi in enumerate(own)]
-    assert attributes.stairs(runs + [attributes_of(0.9, attributes.STAIRS[3], 0)]).splitlines()[2:] == [
-        f"| {attributes.STAIRS[1]} | 5 | **+0.104 ± 0.004** | +0.000 ± 0.000 | **+0.104 ± 0.004** | **+10.40 ± 0.40** | +0.00 ± 0.00 |"
-    ]
+    lines = attributes.stairs(runs + [attributes_of(0.9, attributes.STAIRS[3], 0)]).splitlines()[2:]
+    gains = ["**+0.104 ± 0.004**", "+0.000 ± 0.000", "**+0.104 ± 0.004**", "**+10.40 ± 0.40**", "+0.00 ± 0.00"]
+    assert lines == [f"| {attributes.STAIRS[1]} | 5 | {' | '.join(gains)} |"]
     assert attributes.stairs(runs[:5]) == ""
 
 
