@@ -153,7 +153,7 @@ def main(
     """Make the runs that `results` lacks, one after another or in `--jobs` processes, and print the table."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="partworld")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="which")
     parser.add_argument("--rows", nargs="+", default=list(rows), choices=list(rows))
     parser.add_argument("--precision", default="no", choices=("no", "bf16"), help="of training; no: fp32")
     parser.add_argument("--jobs", type=int, default=2)

@@ -18,7 +18,7 @@ from ablation import main
 
 from vdalib.evaluation.ablation import by_row, is_finding, paired, present_entries
 from vdalib.evaluation.comparison import difference
-from vdalib.evaluation.measuring_attributes import KMEANS, MIXTURE
+from vdalib.evaluation.measuring_attributes import KMEANS, LATENT, MIXTURE
 from vdalib.explore.ablation import marked
 from vdalib.explore.tables import markdown_table, mean_and_error
 from vdalib.io import write_json
@@ -150,12 +150,17 @@ def aims(runs: Sequence[dict]) -> str:
 
 def stairs(runs: Sequence[dict]) -> str:
     """Each of STAIRS minus the one before, paired by seed, with standard errors, findings in bold; "" without any."""
-    units = {"part NMI": ("patches", "nmi"), "parts named": ("patches", "named"), "correlation inside": ("inside", "correlation")}
+    units = {
+        "part NMI": ("patches", MIXTURE, "nmi"),
+        "part NMI, k-means on latents": ("patches", LATENT, "nmi"),
+        "parts named": ("patches", MIXTURE, "named"),
+        "correlation inside": ("inside", MIXTURE, "correlation"),
+    }
     masks = {"seeds, mIoU": "seed_miou", "val, mIoU": "miou"}
     rows, table = by_row(runs), []
     for before, row in pairwise(STAIRS):
         pair = rows, row, before
-        gains = [paired(*pair, lambda run, at=at: run["attributes"][at[0]][MIXTURE][at[1]]) for at in units.values()]
+        gains = [paired(*pair, lambda run, at=at: run["attributes"][at[0]][at[1]][at[2]]) for at in units.values()]
         if gains[0]:
             points = [marked(paired(*pair, lambda run, name=name: run[name])) for name in masks.values()]
             table.append([row, gains[0].pairs, *(marked(gain, 3) for gain in gains), *points])

@@ -40,6 +40,8 @@ def test_descriptions_are_those_of_a_plain_loop(queries, opened):
     vectors, classes = found.prototypes[found.reliable].float(), found.classes[found.reliable]
     ways = queries.descriptions(opened, (vectors, classes), (vectors[:3], classes[:3]))
     assert torch.equal(ways["the prototype itself"](vectors, classes), vectors)
+    first = vectors[:3][classes[:3] == classes[0]].numpy()
+    np.testing.assert_allclose(ways["class mean, of whole images"](vectors[:1], classes[:1])[0], first.mean(0), atol=1e-5)
     own = vectors[classes == classes[0]].numpy()
     np.testing.assert_allclose(ways["class mean"](vectors, classes)[0], own.mean(0), atol=1e-5)
     near = ways["nearest of 2 k-means centres"](vectors, classes)
@@ -104,19 +106,21 @@ def test_a_class_that_the_mixture_never_met_is_asked_by_text_as_the_run_asks(que
 
 
 def test_gaps_are_paired_within_a_row_and_between_rows():
-    names = ["text", "mean", "centre", "attributes", "weighed", "latent", "clip", "whole mean", "whole clip", "own"]
+    clip = "nearest of 8 k-means centres"
+    names = ["none, text alone", "class mean", "class centre of the mixture", "attributes of the mixture, assembled", "weighed"]
+    names += [f"{clip}, in latent space", clip, "class mean, of whole images", f"{clip}, of whole images", "own"]
     clips = {("all", seed): clip for seed, clip in enumerate((7, 9, 11, 13, 10, 10))}
     clips |= {("x", seed): clip for seed, clip in enumerate((3, 9, 9, 5, 4), start=1)}
     runs = [
-        {"row": row, "seed": seed, "seeds": dict(zip(names, [9, 0, 2, 5, 0, 4, clip, 0, 8, 0]))}
-        for (row, seed), clip in clips.items()
+        {"row": row, "seed": seed, "seeds": dict(zip(names, [9, 0, 2, 5, 0, 4, value, 0, 8, 0]))}
+        for (row, seed), value in clips.items()
     ]
     lines = gaps(runs).splitlines()
     assert lines[0] == "| seeds, points of mIoU | *all* | *x* | *x* minus *all* |"
-    assert lines[4] == "| clip **minus** latent | **+6.00 ± 0.82** | +2.00 ± 1.26 | **-4.60 ± 0.75** |"
+    assert lines[4] == f"| {clip} **minus** {clip}, in latent space | **+6.00 ± 0.82** | +2.00 ± 1.26 | **-4.60 ± 0.75** |"
     backwards = gaps(runs[::-1]).splitlines()
     assert backwards[0] == "| seeds, points of mIoU | *x* | *all* | *x* minus *all* |"
-    assert backwards[4] == "| clip **minus** latent | +2.00 ± 1.26 | **+6.00 ± 0.82** | **-4.60 ± 0.75** |"
+    assert backwards[4] == f"| {clip} **minus** {clip}, in latent space | +2.00 ± 1.26 | **+6.00 ± 0.82** | **-4.60 ± 0.75** |"
     for entry in runs[6:]:
-        del entry["seeds"]["clip"]
-    assert gaps(runs).splitlines()[4] == "| clip **minus** latent | **+6.00 ± 0.82** |  |  |"
+        del entry["seeds"][clip]
+    assert gaps(runs).splitlines()[4] == f"| {clip} **minus** {clip}, in latent space | **+6.00 ± 0.82** |  |  |"

@@ -184,18 +184,30 @@ def gaps(runs: Sequence[Mapping[str, Any]], base: str = BASE) -> str:
     such a description has none.
     """
     rows, table = by_row(runs), []
-    text, _, centre, attributes, _, latent, clip, *whole, _ = max((run["seeds"] for run in runs), key=len)
+    names = dict.fromkeys(name for run in runs for name in run["seeds"])
+    endings = ("text alone", "class centre of the mixture", "assembled", "in latent space", "centres", "centres, of whole images")
+    text, centre, attributes, latent, clip, whole = (
+        next((name for name in names if name.endswith(ending)), "") for ending in endings
+    )
     others = [row for row in rows if row != base] if base in rows else []
-    pairs = [*((name, attributes) for name in whole[1:]), (clip, attributes), (clip, latent), (attributes, latent)]
-    for better, worse in (*pairs, (attributes, centre), (attributes, text)):
-        own = {
-            row: {
-                seed: e["seeds"][better] - e["seeds"][worse] for seed, e in found.items() if {better, worse} <= e["seeds"].keys()
-            }
-            for row, found in rows.items()
-        }
+    pairs = (
+        (whole, attributes),
+        (clip, attributes),
+        (clip, latent),
+        (attributes, latent),
+        (attributes, centre),
+        (attributes, text),
+    )
+    for better, worse in pairs:
+        own = {}
+        for row, found in rows.items():
+            of_both = {seed: e["seeds"] for seed, e in found.items() if {better, worse} <= e["seeds"].keys()}
+            own[row] = {seed: seeds[better] - seeds[worse] for seed, seeds in of_both.items()}
         gained_here = [marked(difference(dict.fromkeys(gap, 0.0), gap)) for gap in own.values()]
-        table.append([f"{better} **minus** {worse}", *gained_here, *(marked(difference(own[base], own[row])) for row in others)])
+        if any(gained_here):
+            table.append(
+                [f"{better} **minus** {worse}", *gained_here, *(marked(difference(own[base], own[row])) for row in others)]
+            )
     heads = [*(f"*{row}*" for row in rows), *(f"*{row}* minus *{base}*" for row in others)]
     return markdown_table(["seeds, points of mIoU", *heads], table)
 
@@ -203,7 +215,7 @@ def gaps(runs: Sequence[Mapping[str, Any]], base: str = BASE) -> str:
 def fits(runs: Sequence[Mapping[str, Any]]) -> str:
     """Entries of benchmarks/queries.json as a table: how well flow and mixture fit what they learned from, and the rest.
 
-    The likelihood has no constant; less is a better fit.
+    Without the constant, D / 2 log 2 pi; less is a better fit.
     """
     rows, table = by_row(runs), []
     for row, own in rows.items():
