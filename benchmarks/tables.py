@@ -37,11 +37,15 @@ PAPERS_ROWS = ("text template only", "+ VDAF", "+ DSE", "all but the reliable fi
 CONTROLS = ("class mean, no INN", "k-means of 8 a class, no INN")
 ALONG_THE_WAY = (*PAPERS_ROWS, *CONTROLS, "ActNorm alone")
 OF_THE_PAGES = {"preset": "partworld", "precision": "no"}
-NOT_YET = "*Not measured with this code yet: `python benchmarks/{}.py`.*"
 CHANGED = "What each method has other than its source's settings for VOC: [the list](docs/own_methods.md#on-the-small-world)."
 ON_THE_WAY = {"seed_miou": "seeds", "refined_seed_miou": "seeds after the walk", "miou": "val", HEADLINE: SHOWN[HEADLINE]}
 FRESH = " --seeds 5 6 7 8 9 --results benchmarks/fresh.json"
 KILLS = ("operation", "torn", "time", "start-up")
+
+
+def not_yet(script: str, arguments: str = "") -> str:
+    """In place of a table."""
+    return f"*Not measured with this code yet: `python benchmarks/{script}.py{arguments}`.*"
 
 
 def measured(entries: Sequence[dict], script: str, arguments: str = "") -> str:
@@ -60,7 +64,7 @@ def measured(entries: Sequence[dict], script: str, arguments: str = "") -> str:
 def quality(entries: Sequence[dict], script: str, key: str, chosen: Sequence[str] = (), base: str = "") -> str:
     """mIoU in percent of each row, and its gain over the row `base` with multi-scale and CRF, paired by seed."""
     if not entries:
-        return NOT_YET.format(script)
+        return not_yet(script)
     rows, table = by_row(entries, key), []
     rows = {name: rows[name] for name in chosen if name in rows} or rows
     shown = [entry for runs in rows.values() for entry in runs.values()]
@@ -84,7 +88,7 @@ def not_run(done: Collection[str]) -> str:
 def kills(entries: Sequence[dict]) -> str:
     """How often each job of the soak was killed and what came of it, all entries together."""
     if not entries:
-        return NOT_YET.format("soak")
+        return not_yet("soak")
     jobs = dict.fromkeys(job for entry in entries for job in entry["kills"])
     counts = {job: [sum(entry["kills"].get(job, {}).get(kind, 0) for entry in entries) for kind in KILLS] for job in jobs}
     lives = {job: sum(entry["lives"].get(job, 0) for entry in entries) for job in jobs}
@@ -114,7 +118,7 @@ def full_size(file: str) -> str:
     """A step of each method at full size, and VDA's by part."""
     entries = entries_of(HERE / file)
     if not entries:
-        return NOT_YET.format("step")
+        return not_yet("step")
     versions, devices, threads = (", ".join(sorted({str(e[key]) for e in entries})) for key in ("version", "device", "threads"))
     command = "python benchmarks/step.py --methods all --preset voc12 clip.pretrained=null"
     told = f"*Version {versions}, {devices}, {threads} threads; made by `{command}`.*"
@@ -144,30 +148,30 @@ def tables() -> dict[str, str]:
     wrong, fresh = map(of_the_pages, ("mistakes", "fresh"))
     ablation.sort(key=lambda entry: [*ROWS].index(entry["row"]))
     methods, rows = entries_of(HERE / "methods.json"), by_row(ablation)
-    none = NOT_YET.format("ablation")
+    none = not_yet("ablation")
     along = {row: rows[row] for row in ALONG_THE_WAY if row in rows}
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
         "text": text_seeds(json.loads((HERE / "text_seeds.json").read_text(encoding="utf-8"))),
         "methods": quality(methods, "methods", "method", tuple(NAMES), base="vda"),
-        "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else NOT_YET.format("methods"),
-        "confusion": confusion(methods, company()) or NOT_YET.format("methods"),
+        "costs": f"{measured(methods, 'methods')}\n{compared(methods)}\n\n{CHANGED}" if methods else not_yet("methods"),
+        "confusion": confusion(methods, company()) or not_yet("methods"),
         "headline": quality(ablation, "ablation", "row", PAPERS_ROWS + CONTROLS, base=PAPERS_ROWS[0]),
         "ablation": quality(ablation, "ablation", "row", base=BASE) + not_run(rows),
         "differences": differences(rows) or none,
-        "fresh": f"{measured(fresh, 'ablation', FRESH)}\n{differences(by_row(fresh))}" if fresh else none,
+        "fresh": f"{measured(fresh, 'ablation', FRESH)}\n{differences(by_row(fresh), PAPERS_ROWS[0], ON_THE_WAY)}"
+        if fresh
+        else not_yet("ablation", FRESH),
         "way": differences(along, PAPERS_ROWS[0], ON_THE_WAY) or none,
-        "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else NOT_YET.format("labels"),
+        "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else not_yet("labels"),
         "fed": fed(rows) or none,
-        "mistakes": f"{measured(wrong, 'mistakes')}\n{mistakes(wrong, *MISTAKEN)}" if wrong else NOT_YET.format("mistakes"),
+        "mistakes": f"{measured(wrong, 'mistakes')}\n{mistakes(wrong, *MISTAKEN)}" if wrong else not_yet("mistakes"),
         "aims": aims(rows) if rows else none,
         "classes": per_class(rows, ("text template only", *CONTROLS), apart=MISTAKEN[0]) or none,
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{gaps(queries)}\n\n{fits(queries)}"
         if queries
-        else NOT_YET.format("queries"),
-        "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}"
-        if attributes
-        else NOT_YET.format("attributes"),
+        else not_yet("queries"),
+        "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}" if attributes else not_yet("attributes"),
         "steps": full_size("step.json"),
         "steps_gpu": full_size("step_gpu.json"),
         "kills": kills(json.loads((HERE / "soak.json").read_text(encoding="utf-8"))),
