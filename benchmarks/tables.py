@@ -162,6 +162,7 @@ def tables() -> dict[str, str]:
         "fresh": f"{measured(fresh, 'ablation', FRESH)}\n{differences(by_row(fresh), PAPERS_ROWS[0], ON_THE_WAY)}"
         if fresh
         else not_yet("ablation", FRESH),
+        "ten": differences(by_row(e for e in [*ablation, *fresh] if e["row"] in by_row(fresh))) or none,
         "way": differences(along, PAPERS_ROWS[0], ON_THE_WAY) or none,
         "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else not_yet("labels"),
         "fed": fed(rows) or none,
