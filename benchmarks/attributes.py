@@ -39,11 +39,10 @@ ROWS: dict[str, dict] = {
     for steps, start, (fed, settings) in product(STEPS, STARTS, FED.items())
 }
 SHOWN = "partial views, random start, 6 flow steps"
-SECOND = "partial views + 8 patches, kmeans start, 6 flow steps"  # notebook 03 draws it, too
 STAIRS = (  # from the appendix's row to where parts show best, one change at a time
     SHOWN,
     "partial views + 8 patches, random start, 6 flow steps",
-    SECOND,
+    "partial views + 8 patches, kmeans start, 6 flow steps",  # notebook 03 draws it, too
     "partial views + 8 patches, kmeans start, 1 flow steps",
 )
 VAL_IMAGES, PERMUTATIONS = 600, 499  # the first 200 of them are those of the run's own val split

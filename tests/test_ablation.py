@@ -82,7 +82,7 @@ def test_no_entry_is_lost_where_many_write_at_once(benchmark, tmp_path):
 
 def test_only_what_is_missing_is_run_and_other_versions_do_not_count(benchmark, tmp_path, monkeypatch, capsys):
     path, made = tmp_path / "runs.json", []
-    old = entry("all", 1, 9.0) | {"version": "0.0.1"}
+    old = entry("all", 2, 9.0) | {"version": "0.0.1"}
     path.write_text(json.dumps([entry("all", 0, 50.0), old]))
 
     def fake(about, changes, measure, threads, results):
@@ -92,8 +92,8 @@ def test_only_what_is_missing_is_run_and_other_versions_do_not_count(benchmark, 
         return run
 
     monkeypatch.setattr(benchmark, "train_and_measure", fake)
-    monkeypatch.setattr(sys, "argv", f"ablation --seeds 0 1 --jobs 1 --results {path} --rows".split() + ["all", "M = 3", "M = 8"])
-    for expected in ([("M = 3", 0), ("all", 1), ("M = 3", 1)], []):
+    monkeypatch.setattr(sys, "argv", f"ablation --seeds 0 2 --jobs 1 --results {path} --rows".split() + ["all", "M = 3", "M = 8"])
+    for expected in ([("M = 3", 0), ("all", 2), ("M = 3", 2)], []):
         made.clear()
         benchmark.main("", benchmark.ROWS, path, dict, benchmark.markdown)
         assert made == expected
