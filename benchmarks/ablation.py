@@ -56,6 +56,7 @@ ROWS: dict[str, dict] = {
         "mixture.start": "kmeans",
     },
     **{row: {"mixture.replay": count} for row, count in REPLAYED.items()},
+    "replay of every class alike": {"mixture.replay_balanced": True},
     "permutations in the flow": {"flow.mixing": "permute"},
     "L_inter and L_intra divided by D": {"mixture.nll_scale": "per_dimension"},
     "permutations, losses divided by D": {"flow.mixing": "permute", "mixture.nll_scale": "per_dimension"},

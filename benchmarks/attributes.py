@@ -35,7 +35,7 @@ FED: dict[
 }
 STARTS, STEPS = ("random", "kmeans"), (6, 2, 1)
 ROWS: dict[str, dict] = {
-    f"{fed}, {start} start, {steps} flow steps": {**settings, "mixture.start": start, "flow.steps": steps}
+    f"{fed}, {start} start, {steps} flow step{'s' * (steps > 1)}": {**settings, "mixture.start": start, "flow.steps": steps}
     for steps, start, (fed, settings) in product(STEPS, STARTS, FED.items())
 }
 SHOWN = "partial views, random start, 6 flow steps"
@@ -43,7 +43,7 @@ STAIRS = (  # from the appendix's row to where parts show best, one change at a 
     SHOWN,
     "partial views + 8 patches, random start, 6 flow steps",
     "partial views + 8 patches, kmeans start, 6 flow steps",  # notebook 03 draws it, too
-    "partial views + 8 patches, kmeans start, 1 flow steps",
+    "partial views + 8 patches, kmeans start, 1 flow step",
 )
 VAL_IMAGES, PERMUTATIONS = 600, 499  # the first 200 of them are those of the run's own val split
 INSTANCES = ("nmi", "null_nmi", "p")

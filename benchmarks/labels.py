@@ -9,58 +9,64 @@ All is judged on whole training images and on crops as training cuts them (those
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from ablation import ROWS as ABLATION
 from ablation import main, prototypes
-from torch import Tensor
 
 from vdalib.data.loader import TrainingView
 from vdalib.data.sample import Sample
 from vdalib.evaluation import VOID, ConfusionMatrix, SeedCurve
 from vdalib.evaluation.measuring import at_size, cut_seeds
-from vdalib.evaluation.run import Run, whole_images
+from vdalib.evaluation.run import Run, WholeImages, whole_images
 from vdalib.explore.ablation import lost_on_the_way
 
 RESULTS = Path(__file__).with_suffix(".json")
-ROWS = {name: ABLATION[name] for name in ("text template only", "k-means of 8 a class, no INN", "all")}
+ROWS = {name: ABLATION[name] for name in ("text template only", "class mean, no INN", "k-means of 8 a class, no INN", "all")}
 WHOLE, CROPS = "whole images", "training crops"
 
 
 class MasksAsImages:
-    """A data set whose images are its masks, so that they are cut alike: planes (H, W) of 0 or 255, K + 1 classes and void."""
+    """A data set whose images are masks of it, so that they are cut alike: planes (H, W) of 0 or 255, of 0..highest and void."""
 
-    def __init__(self, dataset, num_classes: int):
-        self.dataset, self.num_classes = dataset, num_classes
+    def __init__(self, dataset, mask: Callable[[int], np.ndarray], highest: int):
+        self.dataset, self.mask, self.highest = dataset, mask, highest
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        mask = torch.from_numpy(self.dataset.mask(index))
-        planes = torch.stack([mask == k for k in (*range(self.num_classes), VOID)]).to(torch.uint8) * 255
+        mask = torch.from_numpy(self.mask(index))
+        planes = torch.stack([mask == k for k in (*range(self.highest + 1), VOID)]).to(torch.uint8) * 255
         return Sample(planes, self.dataset[index].labels, "")
 
 
-def training_crops(run: Run, count: int, batch_size: int = 8) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """images (B, 3, crop, crop) in 0..1, labels (B, K) and masks (B, crop, crop) of the samples after the run's last."""
-    config, dataset = run.config, run.dataset("train")
+def training_crops(
+    run: Run, dataset, mask: Callable[[int], np.ndarray], highest: int, batch_size: int = 8
+) -> Iterator[WholeImages]:
+    """Batches of crops as training would cut them of each image of a data set after its last sample, not of whole images.
+
+    mask: of image i, (H, W) uint8 in 0..highest or VOID. Padding is VOID in masks.
+    """
+    config = run.config
     first = config.schedule.total_steps * config.schedule.batch_size
     seen, masks = (
         TrainingView(shown, config.data.crop, config.data.scale, config.seed)
-        for shown in (dataset, MasksAsImages(dataset, len(run.class_names) + 1))
+        for shown in (dataset, MasksAsImages(dataset, mask, highest))
     )
-    for start in range(first, first + count, batch_size):
-        items = [(seen[n], masks[n]) for n in range(start, min(start + batch_size, first + count))]
+    for start in range(first, first + len(dataset), batch_size):
+        items = [(seen[n], masks[n]) for n in range(start, min(start + batch_size, first + len(dataset)))]
         images, labels = (torch.stack([item[name] for item, _ in items]) for name in ("images", "labels"))
-        truth, valid = (torch.stack([mask[name] for _, mask in items]) for name in ("images", "valid"))
+        truth, valid = (torch.stack([cut[name] for _, cut in items]) for name in ("images", "valid"))
         truth = truth.argmax(1)
-        yield images, labels, truth.masked_fill(~valid | (truth > len(run.class_names)), VOID)
+        truth = truth.masked_fill(~valid | (truth > highest), VOID)
+        yield WholeImages([item["index"] for item, _ in items], images, labels, truth)
 
 
-def way(run: Run, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> dict[str, dict[str, float]]:
+def way(run: Run, batches: Iterator[WholeImages]) -> dict[str, dict[str, float]]:
     """mIoU in percent by query ("text", "own") and rung; seeds at their best threshold unless at the cut.
 
     The segmenter's prediction, which is not told the classes, is beside its run's own queries.
@@ -76,8 +82,9 @@ def way(run: Run, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> dict[str,
         for query in ("text", "own")
     }
     found["own"]["prediction"] = ConfusionMatrix(num_classes)
-    for images, labels, masks in batches:
-        seen, size = run.evidence(images, labels), masks.shape[-2:]
+    for batch in batches:
+        labels, masks = batch.labels, batch.masks.long()
+        seen, size = run.evidence(batch.images, labels), masks.shape[-2:]
         found["own"]["prediction"].update(seen.prediction_at(size), masks)
         for query, asked in (("text", seen.text_queries), ("own", seen.queries)):
             seeds = seen.seeds_of(asked)
@@ -100,8 +107,8 @@ def way(run: Run, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> dict[str,
 def measure(run_dir: str) -> dict:
     run = Run.load(run_dir)
     train = run.dataset("train")
-    whole = ((batch.images, batch.labels, batch.masks.long()) for batch in whole_images(train, masks=True))
-    return {WHOLE: way(run, whole), CROPS: way(run, training_crops(run, len(train))), **prototypes(run_dir)}
+    crops = training_crops(run, train, train.mask, len(run.class_names))
+    return {WHOLE: way(run, whole_images(train, masks=True)), CROPS: way(run, crops), **prototypes(run_dir)}
 
 
 if __name__ == "__main__":

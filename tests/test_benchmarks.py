@@ -12,7 +12,9 @@ import torch
 import vdalib
 from vdalib.config import Config
 from vdalib.config.methods import BUILT_IN
-from vdalib.data.partworld import CLASSES
+from vdalib.data.partworld import CLASSES, PARTS, PartWorld
+from vdalib.data.partworld.world import MIN_AREA, MIN_PART_AREA
+from vdalib.evaluation.run import Run, whole_images
 
 STEPS = {"segmenter_steps": 0, "inter_steps": 0, "total_steps": 3}
 
@@ -251,7 +253,7 @@ def test_true_masks_are_cut_like_the_crops_that_they_judge(benchmark):
         """Whose pictures are 60 times their masks."""
 
         def __len__(self):
-            return 1
+            return 12
 
         def __getitem__(self, index):
             return Sample((60 * masks).to(torch.uint8).expand(3, -1, -1), torch.tensor([True] * 3), "")
@@ -261,10 +263,10 @@ def test_true_masks_are_cut_like_the_crops_that_they_judge(benchmark):
 
     data = SimpleNamespace(crop=48, scale=(0.5, 2.0))
     config = SimpleNamespace(data=data, seed=0, schedule=SimpleNamespace(total_steps=3, batch_size=4))
-    run = SimpleNamespace(config=config, class_names=("a", "b", "c"), dataset=lambda split: Flat())
-    batches = list(benchmark("labels").training_crops(run, count=12))
-    assert [len(images) for images, *_ in batches] == [8, 4]
-    images, _, truth = (torch.cat(parts) for parts in zip(*batches))
+    run, flat, crops = SimpleNamespace(config=config), Flat(), benchmark("labels").training_crops
+    batches = list(crops(run, flat, flat.mask, 3))
+    assert [len(batch.images) for batch in batches] == [8, 4] and {i for b in batches for i in b.indices} == {*range(12)}
+    images, truth = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("images", "masks"))
     known = truth != 255
     assert not known.all() and known.flatten(1).any(1).all()
     seen = (255 * images[:, 0] / 60).round().long()
@@ -272,12 +274,46 @@ def test_true_masks_are_cut_like_the_crops_that_they_judge(benchmark):
     edges = torch.nn.functional.max_pool2d(truth.float(), 3, 1, 1) != -torch.nn.functional.max_pool2d(-truth.float(), 3, 1, 1)
     assert torch.equal(seen[known & ~edges], truth[known & ~edges])
 
-    class Void(Flat):
-        def mask(self, index):
-            return np.full((60, 80), 255, np.uint8)
+    def void(index):
+        return np.full((60, 80), 255, np.uint8)
 
-    run.dataset = lambda split: Void()
-    assert all((truth == 255).all() for *_, truth in benchmark("labels").training_crops(run, count=12))
+    assert all((batch.masks == 255).all() for batch in crops(run, flat, void, 3))
+
+
+def test_a_class_shows_all_its_parts_some_or_none(benchmark):
+    prototypes, world = benchmark("prototypes"), PartWorld("train", 0, 40)
+    kinds, names = set(), list(prototypes.SHOWN)
+    for batch in whole_images(world):
+        cut = torch.stack([torch.from_numpy(world.part_mask(i)) for i in batch.indices])
+        cut[:, :, : cut.shape[2] // 2] = 255  # as padding
+        batch.masks = cut
+        found, cover = prototypes.views(world, batch), prototypes.cover(cut, (1, 1))
+        for mask, index, shows, shares in zip(cut.numpy(), batch.indices, found, cover[:, :, 0, 0]):
+            for k, name in enumerate(CLASSES):
+                area = {part: (mask == n).sum() for n, (of, part) in enumerate(PARTS, 1) if of == name}
+                drawn = {p for thing in world.factors(index).objects if thing.class_name == name for p in thing.part_colours}
+                lacks = any(area[part] < MIN_PART_AREA for part in drawn)
+                expected = "none" if sum(area.values()) < MIN_AREA else "part" if lacks else "whole"
+                assert names[shows[k]] == expected
+                assert shares[k] == pytest.approx(sum(area.values()) / mask.size)
+                kinds.add(expected)
+    assert kinds == set(names)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("random_clip")
+def test_prototypes_named_rightly_are_counted_under_predicted_and_true_masks(benchmark, tmp_path):
+    prototypes = benchmark("prototypes")
+    small_runs.run(tmp_path, {"data.train_size": 12})
+    found = prototypes.measure(str(tmp_path))
+    for place in (prototypes.WHOLE, prototypes.CROPS):
+        for views in found[place].values():
+            for counts in views.values():
+                assert counts["all"] >= counts["won"] and counts["sure"] >= counts["sure beside background"]
+    world = Run.load(tmp_path).dataset("train")
+    objects = sum(int(world[i].labels.sum()) for i in range(len(world)))
+    assert sum(counts["all"] for counts in found[prototypes.WHOLE]["true"].values()) == objects
+    assert "whole images, true masks: all" in prototypes.markdown([found])
 
 
 @pytest.mark.slow
@@ -287,8 +323,8 @@ def test_every_rung_from_cam_to_prediction_is_measured_and_told(benchmark, tmp_p
 
     labels = benchmark("labels")
     entries = []
-    for row, changes in labels.ROWS.items():
-        small_runs.run(tmp_path / row, changes)
+    for row in ("text template only", "class mean, no INN", "all"):
+        small_runs.run(tmp_path / row, labels.ROWS[row])
         entries.append({"row": row, "seed": 0, **labels.measure(str(tmp_path / row))})
     text, rival, whole_method = entries
     assert sum(whole_method["prototypes"]) > 0 and not {"prototypes"} & (text.keys() | rival.keys())
