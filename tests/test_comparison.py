@@ -144,6 +144,17 @@ def test_runs_that_were_not_evaluated_are_named(six, tmp_path):
     assert "| val, plain | 50.0 |  |  |" in text
 
 
+def test_runs_that_have_not_ended_and_other_pictures_are_named(tmp_path):
+    schedule = {"schedule__segmenter_steps": 2, "schedule__inter_steps": 2, "schedule__total_steps": 6}
+    ended = [made_up(tmp_path / str(seed), seed, 50.0, **schedule) for seed in range(2)]
+    told = compare(*ended).markdown()
+    assert "not ended" not in told and "same images" not in told
+    stopped = made_up(tmp_path / "stopped", 0, 40.0, data__val_size=3, data__crop=64)
+    told = compare(*ended, stopped).markdown()
+    assert f"**Training has not ended:** {stopped} (step 6 of 32)\n" in told
+    assert "**Not on the same images:** data.val_size differ" in told
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

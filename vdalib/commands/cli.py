@@ -64,6 +64,7 @@ def evaluate(given: Namespace) -> None:
     overrides = _of_run(given)
     from accelerate import PartialState
 
+    from vdalib.evaluation.comparison import Record
     from vdalib.evaluation.measuring import measure_run
 
     state, out = PartialState(), given.run / "evaluation.json"
@@ -71,6 +72,8 @@ def evaluate(given: Namespace) -> None:
     if state.is_main_process:
         measures.write(out)
         print(f"{json.dumps(measures.table, indent=1)}\n{out}")
+        if unfinished := Record.read(given.run).unfinished:
+            print(f"{given.run}: training has not ended ({unfinished}), these are numbers of its weights so far", file=sys.stderr)
 
 
 def prepare(given: Namespace) -> None:

@@ -32,14 +32,15 @@ def setting_lines(config: Config, prefixes: Sequence[str] = ()) -> Iterator[str]
             cure = f"did you mean {' or '.join(near)}?" if near else "`vdalib settings` lists all"
             raise ValueError(f"no setting begins with {prefix!r}; {cure}")
     chosen = [setting for setting in known if not prefixes or setting.name.startswith(tuple(prefixes))]
-    names, values = [setting.name for setting in chosen], [_shown(setting.value) for setting in chosen]
+    width = None if prefixes else 24
+    names, values = [setting.name for setting in chosen], [_shown(setting.value, width) for setting in chosen]
     widths = max(map(len, names)), max(map(len, values))
     for name, value, setting in zip(names, values, chosen):
-        default = "" if setting.value == setting.default else f"(default {_shown(setting.default)}) "
+        default = "" if setting.value == setting.default else f"(default {_shown(setting.default, width)}) "
         tags = f" {setting.source}" * ("[" not in setting.meaning)
         yield f"{name:<{widths[0]}}  {value:<{widths[1]}}  {default}{setting.meaning}{tags}".rstrip()
 
 
-def _shown(value: object, width: int = 24) -> str:
+def _shown(value: object, width: int | None) -> str:
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= width else f"{text[: width - 3]}..."
+    return text if width is None or len(text) <= width else f"{text[: width - 3]}..."

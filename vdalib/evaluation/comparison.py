@@ -36,6 +36,12 @@ class Record:
         settings = {name: value for name, value in settings.items() if config.counts(name)}
         return cls(folder, seed, settings, logged_rows(folder), Measures.of_run(folder))
 
+    @property
+    def unfinished(self) -> str:
+        """Such as "step 40 of 300" where training has not ended yet; empty where it has, or logged nothing."""
+        done, total = (self.rows[-1]["step"] + 1 if self.rows else None), self.settings["schedule.total_steps"]
+        return f"step {done} of {total}" if done and done < total else ""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -113,7 +119,7 @@ def standard_error(values: Sequence[float]) -> float:
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

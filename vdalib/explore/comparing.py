@@ -15,6 +15,7 @@ from vdalib.evaluation.comparison import Difference, Record, Variant, difference
 from vdalib.evaluation.measures import LOGGED, MEASURES
 from vdalib.explore.tables import markdown_table, mean_and_error
 
+_AUGMENTATION = ("data.crop", "data.scale")  # what `data.` has that chooses no image
 _CSV = ("measure", "class", "variant", "runs", "mean", "standard error", "difference", "its standard error", "pairs")
 
 
@@ -59,6 +60,10 @@ class Comparison:
             parts.append(markdown_table([title, *labels, *gains], cells))
         if missing := [str(record.folder) for record in self.records if not record.measures.table]:
             parts.append(f"Not evaluated yet: {', '.join(missing)} (`vdalib evaluate --run RUN`)")
+        if unfinished := [f"{record.folder} ({record.unfinished})" for record in self.records if record.unfinished]:
+            parts.append(f"**Training has not ended:** {', '.join(unfinished)}")
+        if images := [name for name in differing(self.records) if name.startswith("data.") and name not in _AUGMENTATION]:
+            parts.append(f"**Not on the same images:** {', '.join(images)} differ, so no difference is the methods' alone.")
         return "\n\n".join([*parts, _LEGEND])
 
     def csv(self) -> str:
