@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import joblib
@@ -79,12 +80,13 @@ ROWS: dict[str, dict] = {
 
 
 def distinct(rows: dict[str, dict], preset: str) -> dict[str, dict]:
-    """The rows without those that, with this preset, an earlier one is already."""
+    """The rows without those that, with this preset, an earlier one is already, or cannot be."""
     found: dict[str, Config] = {}
     for name, changes in rows.items():
-        config = Config.from_preset(preset, changes)
-        if config not in found.values():
-            found[name] = config
+        with suppress(ValueError):  # such as steps of stages in a schedule that is shorter
+            config = Config.from_preset(preset, changes)
+            if config not in found.values():
+                found[name] = config
     return {name: rows[name] for name in found}
 
 
@@ -155,12 +157,20 @@ def main(
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="partworld")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="which")
-    parser.add_argument("--rows", nargs="+", default=list(rows), choices=list(rows))
+    parser.add_argument("--rows", nargs="+", choices=list(rows))
     parser.add_argument("--precision", default="no", choices=("no", "bf16"), help="of training; no: fp32")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2, choices=range(1, 257), metavar="N")
     parser.add_argument("--results", type=Path, default=results)
     given = parser.parse_args()
-    chosen = [name for name in distinct(rows, given.preset) if name in given.rows]
+    known = distinct(rows, given.preset)
+    if missing := {*(given.rows or ())} - known.keys():
+        parser.error(f"--rows: with preset {given.preset} {', '.join(missing)} is what another row is already, or cannot be")
+    chosen = given.rows or [*known]
+    try:  # before the trainings, not after
+        with FileLock(given.results.with_suffix(".lock")):
+            pass
+    except OSError as error:
+        parser.error(f"--results: {given.results} cannot be written ({error}); choose another file")
     wanted = [
         {"row": row, "seed": seed, "preset": given.preset, "precision": given.precision} for seed in given.seeds for row in chosen
     ]

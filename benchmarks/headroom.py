@@ -24,7 +24,7 @@ from vdalib.attributes.assembly import masked_prototypes
 from vdalib.clip import DenseFeatures, FrozenCLIP
 from vdalib.clip.loading import SMALL_CLIP, load_small_clip
 from vdalib.config.settings import ClipConfig
-from vdalib.data.partworld import KIND_NAMES, PARTS, TEMPLATES, PartWorld
+from vdalib.data.partworld import CLASSES, KIND_NAMES, PARTS, TEMPLATES, PartWorld
 from vdalib.evaluation import SeedCurve
 from vdalib.evaluation.attributes import agreement, weighted_mean
 from vdalib.evaluation.measuring_attributes import KMEANS, Items, fitted_components, patch_parts
@@ -176,6 +176,9 @@ if __name__ == "__main__":
     parser.add_argument("--val", type=int, default=250)
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
+    for split, size in (("train", given.train), ("val", given.val)):
+        if len({thing.class_name for i in range(size) for thing in PartWorld(split).factors(i).objects}) < len(CLASSES):
+            parser.error(f"--{split}: in {size} images some class is missing; take more")
     results = measure(given.clip, given.train, given.val)
     write_json(given.out, results)
     rows = [[name, *(f"{miou:.1f}" for miou in mious.values())] for name, mious in results["variants"].items()]

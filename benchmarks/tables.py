@@ -32,7 +32,8 @@ from vdalib.io import atomic_path
 
 HERE = Path(__file__).parent
 PAGES = tuple(HERE.parent / name for name in ("README.md", "RESULTS.md"))
-MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BEGIN, END = "<!-- table ", "<!-- end -->"
+MARKED = re.compile(rf"({BEGIN}(\w+) -->\n)(?:(?!{BEGIN}).)*?({END})", re.DOTALL)
 PAPERS_ROWS = ("text template only", "+ VDAF", "+ DSE", "all but the reliable filter", "all")
 CONTROLS = ("class mean, no INN", "k-means of 8 a class, no INN")
 ALONG_THE_WAY = (*PAPERS_ROWS, *CONTROLS, "ActNorm alone")
@@ -180,7 +181,9 @@ def tables() -> dict[str, str]:
 
 
 def filled(text: str) -> str:
-    """A page with its tables as they are now. Raises KeyError for a name that is no table."""
+    """A page with its tables as they are now. Raises ValueError for a table without its end, KeyError for an unknown name."""
+    if not text.count(BEGIN) == text.count(END) == len(MARKED.findall(text)):
+        raise ValueError(f"a page: expected `{END}` after every `{BEGIN}NAME -->`; restore what is lost")
     made = tables()
     return MARKED.sub(lambda found: f"{found[1]}\n{made[found[2]]}\n\n{found[3]}", text)
 

@@ -1,6 +1,7 @@
 """The ablation: rows that differ from `all`, a file that many processes write, differences and verdicts done by hand."""
 
 import json
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -92,13 +93,33 @@ def test_only_what_is_missing_is_run_and_other_versions_do_not_count(benchmark, 
         return run
 
     monkeypatch.setattr(benchmark, "train_and_measure", fake)
-    monkeypatch.setattr(sys, "argv", f"ablation --seeds 0 2 --jobs 1 --results {path} --rows".split() + ["all", "M = 3", "M = 8"])
+    monkeypatch.setattr(sys, "argv", f"ablation --seeds 0 2 --jobs 1 --results {path} --rows".split() + ["all", "M = 3"])
     for expected in ([("M = 3", 0), ("all", 2), ("M = 3", 2)], []):
         made.clear()
         benchmark.main("", benchmark.ROWS, path, dict, benchmark.markdown)
         assert made == expected
     assert old in json.loads(path.read_text()) and old not in present_entries(path)
     assert "| M = 3 | 2 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--rows", "M = 8"], "--rows: with preset partworld M = 8 is what another row is already, or cannot be"),
+        (["--preset", "partworld-smoke", "--rows", "stages of 30 and 20 %"], "partworld-smoke stages of 30 and 20 % is what"),
+        (["--results", "file/runs.json"], "--results: file/runs.json cannot be written"),
+        (["--results", "file"], "file: no list of a benchmark's entries .*restore it or choose another file"),
+        (["--jobs", "0"], "--jobs: invalid choice"),
+    ],
+)
+def test_what_cannot_be_run_or_kept_is_refused_before_a_training(benchmark, given, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("[{")
+    monkeypatch.setattr(benchmark, "train_and_measure", lambda *_: pytest.fail("a training"))
+    monkeypatch.setattr(sys, "argv", ["ablation", *given])
+    with pytest.raises((SystemExit, ValueError)) as error:
+        benchmark.main("", benchmark.ROWS, tmp_path / "runs.json", dict, benchmark.markdown)
+    assert re.search(message, f"{error.value} {capsys.readouterr().err}")
 
 
 def test_differences_are_of_the_seeds_that_both_rows_have():

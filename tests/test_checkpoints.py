@@ -94,6 +94,34 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_said(stopped, whole, dam
     assert_same_run(stopped, whole)
 
 
+@pytest.mark.parametrize("key", ["sha256", "bytes", "scaler", "files"])
+def test_a_checkpoint_with_a_damaged_manifest_is_passed_over_and_said(stopped, key):
+    manifest = checkpoints.folder(stopped, 4) / checkpoints.MANIFEST
+    manifest.write_text(manifest.read_text().replace(f'"{key}"', '"x"', 1))
+    with pytest.warns(UserWarning, match="manifest.json: missing or damaged; delete .* going on from an older one"):
+        assert start(stopped, ALL).step == 3
+
+
+@pytest.mark.parametrize("where", ["file", "file/run", "loop"])
+def test_what_cannot_be_a_run_directory_is_refused_before_anything_is_loaded(tmp_path, where, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setattr("vdalib.training.trainer.build_dataset", lambda *_: pytest.fail("data were loaded"))
+    with pytest.raises(NotADirectoryError, match="(file|loop): not a folder; choose another place for"):
+        start(tmp_path / where, ALL)
+
+
+def test_a_full_disk_names_the_log(tmp_path, monkeypatch):
+    trainer = start(tmp_path, ALL)
+
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("vdalib.training.trainer.open", full, raising=False)
+    with pytest.raises(OSError, match=r"No space left on device .*make room.*metrics.jsonl"):
+        trainer.fit()
+
+
 def test_folders_of_other_names_are_not_checkpoints(stopped):
     for name in ("step_final", "step_12", "step_0000007.partial", "backup", "step_0000005 copy"):
         (stopped / "checkpoints" / name).mkdir()

@@ -86,6 +86,13 @@ def test_readme_example_runs(tmp_path, monkeypatch, random_clip):
     assert names["mask"].shape == names["image"].shape[1:]
 
 
+@pytest.mark.parametrize("lost", ["<!-- end -->", "<!-- table headroom -->"])
+def test_a_page_with_half_a_table_is_refused_and_no_prose_is_lost(lost, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    with pytest.raises(ValueError, match="expected `<!-- end -->` after every `<!-- table NAME -->`"):
+        importlib.import_module("tables").filled(text_of(ROOT / "RESULTS.md").replace(lost, "", 1))
+
+
 @pytest.mark.parametrize("name", ["README.md", "RESULTS.md"])
 def test_tables_are_those_of_the_measurements(name, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")

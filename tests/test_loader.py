@@ -163,6 +163,11 @@ def test_flip_comes_half_of_the_time_and_scales_cover_their_range():
     assert sum(heights) / 300 == pytest.approx(1.25, abs=0.1)
 
 
+def test_pictures_that_are_scaled_to_nothing_are_padding_and_no_error():
+    item = view(scale=(1e-3, 2e-3))[0]
+    assert 0 < item["valid"].sum() <= 4
+
+
 def test_batches_that_cannot_be_shared_are_refused():
     with pytest.raises(ValueError, match="schedule.batch_size: 4 images cannot be shared by 3 processes; choose a multiple"):
         batches(processes=3)

@@ -80,6 +80,12 @@ def test_evaluation_and_browser_ask_its_own_queries(whole):
     assert not torch.equal(seen.seeds, seen.text_seeds)
 
 
+@pytest.mark.parametrize("name", ["os:system", "vdalib.io:write_json", "vdalib.io:nothing"])
+def test_what_is_no_class_is_no_method(name):
+    with pytest.raises(ValueError, match=f"method: '{name}': .* has no class "):
+        Config.from_preset("partworld-smoke", {"method": name})
+
+
 def test_its_settings_are_checked_like_the_built_in_ones():
     with pytest.raises(ValueError, match="unknown setting 'options.centers'; the nearest known one is 'options.centres'"):
         Config.from_preset("partworld-smoke", CHANGES | {"options.centers": 2})

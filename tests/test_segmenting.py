@@ -252,12 +252,14 @@ def test_no_picture_is_lost_without_a_word_whatever_its_name(folder_run, tmp_pat
         picture(new / name)
     (new / "clip.heic").write_text("")
     os.mkfifo(new / "pipe.png")  # would block a reader for ever
+    (new / "album").symlink_to(folder_run[0])
+    (new / "gone.jpg").symlink_to(new / "nowhere.jpg")
     with pytest.raises(SystemExit) as raised:
         cli.main(["segment", str(new), "--run", str(run_dir), "--out", str(out)])
     told, printed = str(raised.value), capsys.readouterr().out
     lost = [f"{long}.jpg: its name is too long", f"{long}.png: its name is too long", "d.png/e.png: "]
     assert told.startswith("3 could not be segmented:\n") and all(words in told for words in lost)
-    assert f"{len(good) + 1} segmented, 0 were there already" in printed and "4 other files were passed over" in printed
+    assert f"{len(good) + 1} segmented, 0 were there already" in printed and "6 other files were passed over" in printed
     assert len([path for path in (out / "masks").rglob("*") if path.is_file()]) == len(good) + 1
     assert not list(out.rglob("*partial*"))
 

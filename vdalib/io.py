@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.partial")  # machine, process, its file
 _FOR_EVER = 86_400  # s after which a temporary file of another machine is taken for left over
+_ROOM = "make room, or choose a folder that can be written"
 _CURES = {errno.ENAMETOOLONG: "shorten its name"}
 
 _INSTALLED = Path(__file__).parent / "workbook"
@@ -30,6 +31,25 @@ _INSTALLED = Path(__file__).parent / "workbook"
 WORKBOOK = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1]
 # Where the notebooks put runs unless they are told.
 RUNS = Path("runs").absolute() if WORKBOOK == _INSTALLED else WORKBOOK / "runs"
+
+
+def require_folder(path: str | Path) -> None:
+    """NotADirectoryError where `path`, there or not, cannot be a folder: it or one of its parents is a file, or a broken link."""
+    for place in (Path(path), *Path(path).parents):
+        if os.path.lexists(place):
+            if not place.is_dir():
+                raise NotADirectoryError(f"{place}: not a folder; choose another place for {path}")
+            return
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[Path]:
+    """Around an appending to `path`: an OSError of the system is raised again with its name and the cure."""
+    try:
+        yield path
+    except OSError as error:
+        cure = _CURES.get(error.errno, _ROOM)
+        raise OSError(error.errno, f"{error.strerror} (its last lines may be missing; {cure})", str(path)) from error
 
 
 @contextmanager
@@ -55,7 +75,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         about = (None, str(temporary), *map(str, path.parents))
         if error.errno is None or error.filename not in about:  # a library's, or another file's
             raise
-        cure = _CURES.get(error.errno, "make room, or choose a folder that can be written")
+        cure = _CURES.get(error.errno, _ROOM)
         raise OSError(error.errno, f"{error.strerror} (nothing was written there; {cure})", str(path)) from error
     finally:
         with suppress(OSError):  # the folder itself may not exist

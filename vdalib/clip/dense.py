@@ -230,9 +230,9 @@ def require_options(
     if calibration not in CALIBRATIONS:
         raise ValueError(f"calibration: expected one of {', '.join(CALIBRATIONS)}, got '{calibration}'")
     if calibration in ("static", "learnable") and not 1 <= calibrated_blocks <= num_layers:
-        raise ValueError(f"calibrated_blocks: expected 1 to {num_layers} (the tower's blocks), got {calibrated_blocks}")
+        raise ValueError(f"clip.calibrated_blocks: expected 1 to {num_layers} (the tower's blocks), got {calibrated_blocks}")
     if not 0 <= affinity_blocks <= num_layers:
-        raise ValueError(f"affinity_blocks: expected 0 to {num_layers} (the tower's blocks), got {affinity_blocks}")
+        raise ValueError(f"clip.affinity_blocks: expected 0 to {num_layers} (the tower's blocks), got {affinity_blocks}")
     if position_resize not in RESIZINGS:
         raise ValueError(f"position_resize: expected one of {', '.join(RESIZINGS)}, got '{position_resize}'")
 

@@ -96,7 +96,8 @@ class ReducedTokenizer:
             if not all(piece in self._new_id for piece in pieces):
                 raise ValueError(
                     f"prompt '{text}': the word '{word}' is outside the small CLIP's vocabulary; "
-                    "use PartWorld's words, or a full CLIP (clip.model, clip.pretrained)"
+                    "use PartWorld's words (in names of classes and clip.background_prompts, such as sky, water, grass, road), "
+                    "or a full CLIP (clip.model, clip.pretrained)"
                 )
             ids += [self._new_id[piece] for piece in pieces]
         return ids

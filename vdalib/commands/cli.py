@@ -110,9 +110,11 @@ def notebooks(given: Namespace) -> None:
     """Execute all notebooks at their defaults, one after another; those that open a run open the one that 02 trains."""
     from vdalib.commands.notebooks import find_notebooks, parameters_of
     from vdalib.commands.run import watched
+    from vdalib.io import require_folder
 
     run_dir = given.run_dir.resolve()
     found = sorted(find_notebooks(), key=lambda path: (not path.stem.startswith("02"), path))
+    require_folder(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     for path in found:
         watched(path, run_dir, {"run_dir": str(run_dir)} if "run_dir" in parameters_of(path) else {})

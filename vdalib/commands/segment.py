@@ -61,9 +61,13 @@ def find_images(arguments: Iterable[str | Path], out: str | Path | None = None) 
         if place.is_dir():
             bases.append(place)
             for path in place.rglob("*"):
-                if not path.is_file() or any(path.is_relative_to(folder) for folder in own):
+                if any(path.is_relative_to(folder) for folder in own):
                     continue
-                if any(part.startswith(".") for part in path.relative_to(place).parts):
+                if path.is_symlink() and not path.is_file():
+                    passed_over[path] = "a link to a folder, or to nothing"
+                elif not path.is_file():
+                    continue
+                elif any(part.startswith(".") for part in path.relative_to(place).parts):
                     passed_over[path] = "hidden"
                 elif path.suffix.lower() not in SUFFIXES:
                     passed_over[path] = "not an image by its name"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from vdalib.config.schema import LARGE, Count, NonNegative, Positive, Range, Section, Share, Size, Steps
+from vdalib.config.schema import LARGE, NonNegative, Positive, Range, Section, Share, Size, SizeOrZero, Steps
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class MixtureConfig(Section):
     """The hierarchical mixture in latent space and how it is fitted (docs/equations.md)."""
 
     attributes: Size = 8  # of each class: M [N]
-    patch_attributes: Steps = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [N], else [R]
+    patch_attributes: SizeOrZero = 0  # patches of each reliable instance that L_intra is fitted to as well; 0 is [N], else [R]
     start: Literal["random", "kmeans"] = "random"  # of attribute offsets; kmeans of recent latents when stage 3 begins is [R]
     offset_scale: Positive = 0.1  # initial spread of attribute offsets, latent units [R]
     batch_size: Annotated[int, Range(at_least=2, at_most=LARGE)] = 16  # reliable prototypes per INN step [N]
     replay: Steps = 0  # further INN steps after each, on prototypes drawn from the recent ones [R]
     replay_balanced: bool = False  # draw each class as often as any other [R]
-    recent: Count = 1024  # reliable prototypes kept for replay and for the k-means start [R]
+    recent: Size = 1024  # reliable prototypes kept for replay and for the k-means start [R]
     learning_rate: Positive = 2e-4  # of the INN [N]
     centre_lr_factor: Positive = 10.0  # centres and weights of the mixture learn this much faster [R]
     nll_scale: Literal["per_vector", "per_dimension"] = "per_vector"  # of L_inter and L_intra: whole [A], or divided by D [P]

@@ -143,8 +143,8 @@ def method_class(name: str) -> type:
     except ImportError as error:
         cure = "install it, or start where it lies (PYTHONPATH)"
         raise ValueError(f"method: {name!r}: cannot import {module} ({error}); {cure}") from error
-    if not hasattr(found, attribute):
-        raise ValueError(f"method: {name!r}: {module} has no {attribute}")
+    if not isinstance(getattr(found, attribute, None), type):
+        raise ValueError(f"method: {name!r}: {module} has no class {attribute}")
     return getattr(found, attribute)
 
 

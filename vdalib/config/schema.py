@@ -36,6 +36,7 @@ LARGE = 65_536  # what takes memory: widths, pixels of a side, images of a batch
 Count = Annotated[int, Range(at_least=1, at_most=MANY)]
 Steps = Annotated[int, Range(at_least=0, at_most=MANY)]
 Size = Annotated[int, Range(at_least=1, at_most=LARGE)]
+SizeOrZero = Annotated[int, Range(at_least=0, at_most=LARGE)]
 Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
 Scale = Annotated[float, Range(above=0, at_most=16)]
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # in a path or prompt

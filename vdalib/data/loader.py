@@ -54,7 +54,7 @@ class TrainingView(Dataset):
         if flip < 0.5:
             image = transforms.horizontal_flip(image)
         factor = self.scale[0] + scale * (self.scale[1] - self.scale[0])
-        size = [max(round(side * factor), 1) for side in image.shape[-2:]]
+        size = [max(round(side * factor), 2) for side in image.shape[-2:]]  # torch cannot resize to a single pixel
         image = transforms.resize(image, size, antialias=True)
         mean = image.float().mean((1, 2), keepdim=True).round().to(image.dtype)
         window = mean.repeat(1, self.crop, self.crop)

@@ -21,10 +21,16 @@ Rows = dict[str, dict[int, Mapping[str, Any]]]  # row -> seed -> entry, rows in 
 
 
 def present_entries(path: str | Path) -> list[dict[str, Any]]:
-    """The entries of a JSON file of benchmarks that this version of the code has made; none where there is no file."""
+    """The entries of a JSON file of benchmarks that this version of the code has made; none where there is no file.
+
+    Raises ValueError for a file that holds something else.
+    """
     path = Path(path)
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return [entry for entry in found if entry["version"].split()[0] == __version__]
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        return [entry for entry in found if entry["version"].split()[0] == __version__]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: no list of a benchmark's entries ({error!r}); restore it or choose another file") from None
 
 
 def by_row(found: Iterable[Mapping[str, Any]], key: str = "row") -> Rows:

@@ -116,9 +116,9 @@ def _manifest(where: Path) -> dict[str, Any]:
     path = where / MANIFEST
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(facts["files"], dict):
+        if {"scaler", "step"} <= facts.keys() and all({"bytes", "sha256"} <= file.keys() for file in facts["files"].values()):
             return facts
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     raise ValueError(f"{path}: missing or damaged; delete {where} to go on from an older checkpoint")
 

@@ -24,7 +24,7 @@ from torch.profiler import record_function
 from vdalib.config import Config, ScheduleConfig, method_class
 from vdalib.data import build_dataset, completed
 from vdalib.data.loader import training_batches
-from vdalib.io import atomic_path, save_tensors
+from vdalib.io import atomic_path, named_errors, require_folder, save_tensors
 from vdalib.progress import Bar, progress_bar
 from vdalib.training import checkpoints
 from vdalib.training.devices import accelerator_for
@@ -39,6 +39,9 @@ def learning_rate_factor(step: int, schedule: ScheduleConfig) -> float:
     return (1 - step / schedule.total_steps) ** schedule.lr_power
 
 
+_TAMER = "lower schedule.learning_rate (and mixture.learning_rate, where there is a mixture) or try precision=no"
+
+
 class Trainer:
     """Trains the method that the configuration names in a run directory, and goes on from the last checkpoint there.
 
@@ -50,6 +53,7 @@ class Trainer:
     def __init__(self, config: Config, run_dir: str | Path, dataset=None):
         self.config = config = completed(config)
         self.run_dir = Path(run_dir)
+        require_folder(self.run_dir)
         self.accelerator = accelerator_for(config.precision, config.tracker, self.run_dir)
         self.device = self.accelerator.device
         torch.manual_seed(config.seed)
@@ -57,7 +61,7 @@ class Trainer:
         self.method = method_class(config.method)(config, self.dataset.class_names, self.device)
         patch, crop = self.method.network.patch_size, config.data.crop
         if crop % patch:
-            near = f"{max(crop // patch, 1) * patch} or {(crop // patch + 1) * patch}"
+            near = " or ".join(str(patch * count) for count in (crop // patch, crop // patch + 1) if count)
             raise ValueError(f"data.crop: {crop} px are not whole patches of {patch} px; choose {near}")
         self.method.share(self.accelerator.process_index, self.accelerator.num_processes)
         groups = [{"base_lr": config.schedule.learning_rate, **group} for group in self.method.parameter_groups()]
@@ -157,8 +161,8 @@ class Trainer:
             finite = values.isfinite().tolist()
             values = dict(zip(terms, values.tolist()))
             if bad := [name for name, good in zip(terms, finite) if not good]:
-                cure = "lower schedule.learning_rate or try precision=no; the last checkpoint is as it was"
-                raise ValueError(f"{self.run_dir}: step {step}: {', '.join(bad)} is not finite ({values[bad[0]]}); {cure}")
+                what = f"{', '.join(bad)} is not finite ({values[bad[0]]})"
+                raise ValueError(f"{self.run_dir}: step {step}: {what}; {_TAMER}; the last checkpoint is as it was")
             rows.append({"step": step, "stage": self.method.stage(step), **{k: round(v, 6) for k, v in values.items()}})
             rows[-1] |= {"learning_rate": float(f"{rate:.6g}"), "time": round(time.time(), 3)}
         rows[-1] |= {name: round(value, 4) for name, value in measures.items()}
@@ -166,7 +170,7 @@ class Trainer:
             self.accelerator.log(row, step=row["step"])
         if not self.accelerator.is_main_process:
             return
-        with open(self.run_dir / "metrics.jsonl", "a") as file:
+        with named_errors(self.run_dir / "metrics.jsonl") as path, open(path, "a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         bar.set_description_str(self.method.stages[rows[-1]["stage"]], refresh=False)
         shown = {"loss": f"{rows[-1]['loss']:.3f}", "images/s": f"{images_per_second:.1f}"}
@@ -188,7 +192,9 @@ class Trainer:
     def _write_checkpoint(self) -> None:
         parts = {"model": self._bare_model.state_dict(), "memory": self.method.memory.state_dict()}
         if bad := [key for part in parts.values() for key, value in part.items() if not value.isfinite().all()]:
-            raise ValueError(f"{self.run_dir}: step {self.step}: weights are not finite ({bad[0]}); no checkpoint is written")
+            raise ValueError(
+                f"{self.run_dir}: step {self.step}: weights are not finite ({bad[0]}); {_TAMER}; no checkpoint is written"
+            )
         parts |= {f"optimizer_{i}": checkpoints.optimizer_tensors(optimizer) for i, optimizer in enumerate(self._optimizers)}
         scaler = self.accelerator.scaler
         facts = {"scaler": scaler.state_dict() if scaler else None, "labels": self._labels}

@@ -75,7 +75,7 @@ class PartWorld(Dataset):
         if seed < 0:
             raise ValueError(f"seed: found {seed}, expected an integer >= 0")
         if size is not None and not 1 <= size <= MAX_SIZE:
-            raise ValueError(f"size: found {size}, expected 1..{MAX_SIZE} so that splits share no index")
+            raise ValueError(f"size: found {size} (data.{split}_size), expected 1..{MAX_SIZE} so that splits share no index")
         if granularity not in GRANULARITIES:
             raise ValueError(f"granularity: unknown {granularity!r} (known: {', '.join(GRANULARITIES)})")
         self.split, self.seed, self.granularity = split, int(seed), granularity
