@@ -139,12 +139,15 @@ def _find_weights(model: str, pretrained: str) -> tuple[Path, dict]:
             raise FileNotFoundError(f"clip.pretrained: no weight file '{pretrained}'")
         known = ", ".join(registry.list_pretrained_tags_by_model(model)) or "none"
         raise ValueError(f"clip.pretrained: '{pretrained}' is neither a file nor a tag of '{model}' (known tags: {known})")
+    logging.getLogger("huggingface_hub").propagate = False  # else open_clip's logging tells every retry twice
     try:
         return Path(registry.download_pretrained(tag)), tag
     except Exception as error:
+        source = tag.get("hf_hub") or tag.get("url")
         raise RuntimeError(
             f"clip.pretrained: the weights '{pretrained}' of '{model}' could not be downloaded ({error}); "
-            "give a weight file as clip.pretrained, or set HF_HUB_CACHE to a folder that already holds them"
+            f"fetch {source} elsewhere and give the weight file as clip.pretrained, "
+            "or set HF_HUB_CACHE to a folder that already holds it"
         ) from error
 
 
