@@ -13,6 +13,7 @@ from pathlib import Path
 from ablation import ROWS, distinct
 from attributes import markdown as with_parts
 from mistakes import SHOWN as MISTAKEN
+from prototypes import markdown as named_rightly
 
 from vdalib.data.partworld.scenes import CO_OCCURRENCE
 from vdalib.evaluation.ablation import BASE, HEADLINE, SHOWN, by_row, paired, present_entries
@@ -40,7 +41,7 @@ ALONG_THE_WAY = (*PAPERS_ROWS, *CONTROLS, "ActNorm alone")
 OF_THE_PAGES = {"preset": "partworld", "precision": "no"}
 CHANGED = "What each method has other than its source's settings for VOC: [the list](docs/own_methods.md#on-the-small-world)."
 ON_THE_WAY = {"seed_miou": "seeds", "refined_seed_miou": "seeds after the walk", "miou": "val", HEADLINE: SHOWN[HEADLINE]}
-FRESH = " --seeds 5 6 7 8 9 --results benchmarks/fresh.json"
+FRESH = " --results benchmarks/fresh.json"
 KILLS = ("operation", "torn", "time", "start-up")
 
 
@@ -50,12 +51,13 @@ def not_yet(script: str, arguments: str = "") -> str:
 
 
 def measured(entries: Sequence[dict], script: str, arguments: str = "") -> str:
-    """The line above a table, with the script and arguments that make it again."""
+    """The line above a table, with the script and arguments that make it again; scripts do seeds 0 to 4 unless told."""
     versions = ", ".join(sorted({entry["version"] for entry in entries}))
     seeds = sorted({entry["seed"] for entry in entries})
     preset = ", ".join(sorted({entry["preset"] for entry in entries}))
     precision = ", ".join(sorted({number_format(entry["precision"]) for entry in entries}))
     options = "".join(f" --precision {name}" for name in sorted({entry["precision"] for entry in entries} - {"no"}))
+    options += f" --seeds {' '.join(map(str, seeds))}" if seeds != [0, 1, 2, 3, 4] else ""
     return (
         f"*Version {versions}, preset {preset}, {precision}, {len(seeds)} seeds: mean ± standard error; "
         f"made by `python benchmarks/{script}.py{arguments}{options}`.*\n"
@@ -146,10 +148,11 @@ def of_the_pages(name: str) -> list[dict]:
 
 def tables() -> dict[str, str]:
     ablation, attributes, queries, labels = map(of_the_pages, ("ablation", "attributes", "queries", "labels"))
-    wrong, fresh = map(of_the_pages, ("mistakes", "fresh"))
+    wrong, fresh, named = map(of_the_pages, ("mistakes", "fresh", "prototypes"))
     ablation.sort(key=lambda entry: [*ROWS].index(entry["row"]))
     methods, rows = entries_of(HERE / "methods.json"), by_row(ablation)
     none = not_yet("ablation")
+    ten = by_row(entry for entry in [*ablation, *fresh] if entry["row"] in by_row(fresh))
     along = {row: rows[row] for row in ALONG_THE_WAY if row in rows}
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
@@ -162,17 +165,18 @@ def tables() -> dict[str, str]:
         "differences": differences(rows) or none,
         "fresh": f"{measured(fresh, 'ablation', FRESH)}\n{differences(by_row(fresh), PAPERS_ROWS[0], ON_THE_WAY)}"
         if fresh
-        else not_yet("ablation", FRESH),
-        "ten": differences(by_row(e for e in [*ablation, *fresh] if e["row"] in by_row(fresh))) or none,
+        else not_yet("ablation", f"{FRESH} --seeds 5 6 7 8 9"),
+        "ten": differences(ten) or none,
         "way": differences(along, PAPERS_ROWS[0], ON_THE_WAY) or none,
         "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else not_yet("labels"),
         "fed": fed(rows) or none,
         "mistakes": f"{measured(wrong, 'mistakes')}\n{mistakes(wrong, *MISTAKEN)}" if wrong else not_yet("mistakes"),
         "aims": aims(rows) if rows else none,
-        "classes": per_class(rows, ("text template only", *CONTROLS), apart=MISTAKEN[0]) or none,
+        "classes": per_class(ten, ("text template only", *CONTROLS), apart=MISTAKEN[0]) or none,
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{gaps(queries)}\n\n{fits(queries)}"
         if queries
         else not_yet("queries"),
+        "prototypes": f"{measured(named, 'prototypes')}\n{named_rightly(named)}" if named else not_yet("prototypes"),
         "parts": f"{measured(attributes, 'attributes')}\n{with_parts(attributes)}" if attributes else not_yet("attributes"),
         "steps": full_size("step.json"),
         "steps_gpu": full_size("step_gpu.json"),

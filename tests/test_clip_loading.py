@@ -271,7 +271,10 @@ def test_a_download_that_fails_tells_the_cure(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(open_clip.pretrained, "download_pretrained", unreachable)
-    with pytest.raises(RuntimeError, match="could not be downloaded .no route to host.; fetch timm.* elsewhere and give the weight file .*HF_HUB_CACHE"):
+    with pytest.raises(
+        RuntimeError,
+        match="could not be downloaded .no route to host.; fetch timm.* elsewhere and give the weight file .*HF_HUB_CACHE",
+    ):
         loading.load_clip("ViT-B-16-quickgelu", "openai")
 
 
