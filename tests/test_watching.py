@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import own_folder
 import pytest
 from small_runs import QUICK, assert_same_run, rows, run, start
 
@@ -18,6 +19,7 @@ from vdalib.commands import engine
 from vdalib.commands.estimate import Estimate, _timed
 from vdalib.commands.notebooks import execute
 from vdalib.config import Config
+from vdalib.data import prepare
 from vdalib.evaluation.measuring import evaluate_run
 from vdalib.evaluation.validation import validation
 from vdalib.training import checkpoints
@@ -102,10 +104,19 @@ def test_an_estimate_counts_what_is_left_of_every_stage(tmp_path):
     small = Config.from_preset("partworld-smoke", QUICK)
     fresh = _timed(small, tmp_path)
     assert [(name, steps) for name, steps, _ in fresh.stages] == [("segmenter", 3), ("inter-class", 3), ("intra-class", 3)]
-    assert all(0 < seconds < 60 for _, _, seconds in fresh.stages) and fresh.evaluation > 0
+    assert all(0 < seconds < 60 for _, _, seconds in fresh.stages) and fresh.after > 0
     assert not list(tmp_path.iterdir())
     run(tmp_path, until=4)
     assert [(name, steps) for name, steps, _ in _timed(small, tmp_path).stages] == [("inter-class", 2), ("intra-class", 3)]
+
+
+@pytest.mark.slow
+def test_the_masks_of_ones_own_folder_are_part_of_the_estimate(tmp_path):
+    own_folder.export(tmp_path, 8)
+    config = Config.from_preset("folder", own_folder.SMOKE | {"data.root": str(tmp_path), "data.labels": str(tmp_path)})
+    prepare(config.data)
+    told = _timed(config, tmp_path / "run")
+    assert told.then == "masks" and 0 < told.after < 100
 
 
 def test_an_estimate_adds_up():

@@ -17,15 +17,16 @@ _STEPS, _IMAGES = 2, 8  # that are timed
 
 @dataclass(frozen=True)
 class Estimate:
-    """stages: (name, steps that are left, seconds a step). evaluation: seconds, 0 where there are no masks."""
+    """stages: (name, steps that are left, seconds a step). after: seconds for `then`, what is made when training has ended."""
 
     stages: list[tuple[str, int, float]]
-    evaluation: float
+    after: float
+    then: str = "evaluation"
 
     def __str__(self) -> str:
         parts = [f"{steps} steps {name} at {seconds:.2f} s" for name, steps, seconds in self.stages if steps]
-        parts += [f"evaluation {_minutes(self.evaluation)}"] * (self.evaluation > 0)
-        total = sum(steps * seconds for _, steps, seconds in self.stages) + self.evaluation
+        parts += [f"{self.then} {_minutes(self.after)}"] * (self.after > 0)
+        total = sum(steps * seconds for _, steps, seconds in self.stages) + self.after
         return f"about {_minutes(total)} on this machine, and minutes more for figures ({', '.join(parts) or 'all is there'})"
 
 
@@ -38,6 +39,8 @@ def estimate(config: Config, run_dir: Path) -> Estimate:
 def _timed(config: Config, run_dir: Path) -> Estimate:
     import torch
 
+    from vdalib.commands.segment import predict
+    from vdalib.data.images import read_image
     from vdalib.data.loader import training_batches
     from vdalib.evaluation.measuring import label_quality, segmentations
     from vdalib.evaluation.run import Run
@@ -57,20 +60,22 @@ def _timed(config: Config, run_dir: Path) -> Estimate:
                 torch.stack([*terms.values()]).tolist()  # waits for the device
                 ends.append(time.perf_counter())
             stages.append((name, left, (ends[-1] - ends[0]) / _STEPS))
-    if config.data.name == "folder":
-        return Estimate(stages, 0.0)
     for module in (method.model, method.memory):
         module.eval().requires_grad_(False)
-    run, evaluation = Run(method, config.schedule.total_steps), 0.0
-    for split in ("train", "val"):
+    run, after = Run(method, config.schedule.total_steps), 0.0
+    own_folder = config.data.name == "folder"
+    for split in ("train",) if own_folder else ("train", "val"):
         dataset, started = run.dataset(split), time.perf_counter()
         indices = range(min(_IMAGES, len(dataset)))
-        if split == "train":
+        if own_folder:
+            for i in indices:
+                predict(run.predictor, read_image(dataset.paths[i], upright=True), multi_scale=True, crf=True)
+        elif split == "train":
             label_quality(run, dataset, indices)
         else:
             _ = [*segmentations(run, dataset, indices=indices)]
-        evaluation += (time.perf_counter() - started) / len(indices) * len(dataset)
-    return Estimate(stages, evaluation)
+        after += (time.perf_counter() - started) / len(indices) * len(dataset)
+    return Estimate(stages, after, "masks" if own_folder else "evaluation")
 
 
 def _minutes(seconds: float) -> str:
