@@ -227,7 +227,8 @@ def fits(runs: Sequence[Mapping[str, Any]]) -> str:
 def lost_on_the_way(runs: Sequence[Mapping[str, Any]], base: str = TEXT) -> str:
     """Entries of benchmarks/labels.py as a table for each row but `base`: from CAM to prediction, beside `base`.
 
-    The last columns are the row's own queries minus those of `base`, and minus text in the same runs; bold: a finding.
+    The last columns are the row's own queries minus those of `base`, and minus text in the same runs; bold: a finding. All are
+    of the seeds that both rows have.
     """
     rows = by_row(runs)
     own, rivals = rows.get(base, {}), [(row, found) for row, found in rows.items() if row != base]
@@ -235,14 +236,15 @@ def lost_on_the_way(runs: Sequence[Mapping[str, Any]], base: str = TEXT) -> str:
     found = []
     for rival, others in rivals:
         table = []
+        shared = sorted(others.keys() & own.keys())
         for place, rung in ((name, of) for name in places for of in runs[0][name]["own"]):
             first, second, text = (
-                {seed: entry[place][asked][rung] for seed, entry in of_row.items() if rung in entry[place][asked]}
+                {seed: of_row[seed][place][asked][rung] for seed in shared if rung in of_row[seed][place][asked]}
                 for of_row, asked in ((own, "own"), (others, "own"), (others, "text"))
             )
             gains = [marked(difference(values, second)) for values in (first, text)]
             table.append([f"{place}: {rung}", *(mean_and_error([*values.values()]) for values in (first, second)), *gains])
-        heads = ["mIoU, %", f"*{base}*", f"*{rival}*", f"minus *{base}*", "minus text in the same runs"]
+        heads = [f"mIoU, % ({len(shared)} seeds)", f"*{base}*", f"*{rival}*", f"minus *{base}*", "minus text in the same runs"]
         found.append(markdown_table(heads, table))
     return "\n\n".join(found)
 
