@@ -153,6 +153,7 @@ def tables() -> dict[str, str]:
     methods, rows = entries_of(HERE / "methods.json"), by_row(ablation)
     none = not_yet("ablation")
     ten = by_row(entry for entry in [*ablation, *fresh] if entry["row"] in by_row(fresh))
+    beside_mean = [entry for entry in labels if entry["row"] in (BASE, CONTROLS[0])]
     along = {row: rows[row] for row in ALONG_THE_WAY if row in rows}
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
@@ -168,7 +169,9 @@ def tables() -> dict[str, str]:
         else not_yet("ablation", f"{FRESH} --seeds 5 6 7 8 9"),
         "ten": differences(ten) or none,
         "way": differences(along, PAPERS_ROWS[0], ON_THE_WAY) or none,
-        "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}" if labels else not_yet("labels"),
+        "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}\n\n{lost_on_the_way(beside_mean, CONTROLS[0])}"
+        if labels
+        else not_yet("labels"),
         "fed": fed(rows) or none,
         "mistakes": f"{measured(wrong, 'mistakes')}\n{mistakes(wrong, *MISTAKEN)}" if wrong else not_yet("mistakes"),
         "aims": aims(rows) if rows else none,
