@@ -165,7 +165,7 @@ def main(
     known = distinct(rows, given.preset)
     if missing := {*(given.rows or ())} - known.keys():
         parser.error(f"--rows: with preset {given.preset} {', '.join(missing)} is what another row is already, or cannot be")
-    chosen = given.rows or [*known]
+    chosen = [name for name in known if given.rows is None or name in given.rows]
     try:  # before the trainings, not after
         with FileLock(given.results.with_suffix(".lock")):
             pass

@@ -154,7 +154,7 @@ def tables() -> dict[str, str]:
     none = not_yet("ablation")
     ten = by_row(entry for entry in [*ablation, *fresh] if entry["row"] in by_row(fresh))
     beside_mean = [entry for entry in labels if entry["row"] in (BASE, CONTROLS[0])]
-    along = {row: rows[row] for row in ALONG_THE_WAY if row in rows}
+    along = {row: ten.get(row, rows[row]) for row in ALONG_THE_WAY if row in rows}
     return {
         "headroom": headroom(json.loads((HERE / "headroom.json").read_text(encoding="utf-8"))),
         "text": text_seeds(json.loads((HERE / "text_seeds.json").read_text(encoding="utf-8"))),
@@ -167,7 +167,7 @@ def tables() -> dict[str, str]:
         "fresh": f"{measured(fresh, 'ablation', FRESH)}\n{differences(by_row(fresh), PAPERS_ROWS[0], ON_THE_WAY)}"
         if fresh
         else not_yet("ablation", f"{FRESH} --seeds 5 6 7 8 9"),
-        "ten": differences(ten) or none,
+        "ten": differences(ten, measures=ON_THE_WAY) or none,
         "way": differences(along, PAPERS_ROWS[0], ON_THE_WAY) or none,
         "labels": f"{measured(labels, 'labels')}\n{lost_on_the_way(labels)}\n\n{lost_on_the_way(beside_mean, CONTROLS[0])}"
         if labels
@@ -175,7 +175,7 @@ def tables() -> dict[str, str]:
         "fed": fed(rows) or none,
         "mistakes": f"{measured(wrong, 'mistakes')}\n{mistakes(wrong, *MISTAKEN)}" if wrong else not_yet("mistakes"),
         "aims": aims(rows) if rows else none,
-        "classes": per_class(ten, ("text template only", *CONTROLS), apart=MISTAKEN[0]) or none,
+        "classes": per_class(ten or rows, ("text template only", *CONTROLS), apart=MISTAKEN[0]) or none,
         "queries": f"{measured(queries, 'queries')}\n{ladder(queries)}\n\n{gaps(queries)}\n\n{fits(queries)}"
         if queries
         else not_yet("queries"),

@@ -309,11 +309,36 @@ def test_prototypes_named_rightly_are_counted_under_predicted_and_true_masks(ben
     for place in (prototypes.WHOLE, prototypes.CROPS):
         for views in found[place].values():
             for counts in views.values():
-                assert counts["all"] >= counts["won"] and counts["sure"] >= counts["sure beside background"]
+                assert counts["all"] >= counts["won"] >= counts["sure"] >= counts["sure beside background"]
     world = Run.load(tmp_path).dataset("train")
     objects = sum(int(world[i].labels.sum()) for i in range(len(world)))
     assert sum(counts["all"] for counts in found[prototypes.WHOLE]["true"].values()) == objects
     assert "whole images, true masks: all" in prototypes.markdown([found])
+
+
+def test_a_prototype_is_named_rightly_where_its_own_prompt_wins(benchmark):
+    from types import SimpleNamespace
+
+    prototypes, world = benchmark("prototypes"), PartWorld("train", 0, 40)
+    text = torch.nn.functional.one_hot(torch.arange(len(CLASSES)), 16).float()
+    background = torch.nn.functional.one_hot(torch.tensor([15]), 16).float()
+    given = {"right": text, "wrong": text.roll(1, 0), "unsure": text + background, "torn": text + text.roll(1, 0) * 0.99}
+    senses = {"right": (1, 1, 1), "wrong": (0, 0, 0), "unsure": (1, 1, 0), "torn": (1, 0, 0)}
+    (batch, *_) = whole_images(world)
+    batch.masks = torch.stack([torch.from_numpy(world.part_mask(i)) for i in batch.indices])
+    for name, vectors in given.items():
+        every = vectors.expand(len(batch.labels), -1, -1)
+        found = SimpleNamespace(prototypes=every, present=batch.labels)
+        seen = SimpleNamespace(found=found, features=SimpleNamespace(patches=torch.rand(len(every), 16, 4, 4), grid=(4, 4)))
+        run = SimpleNamespace(
+            labeller=SimpleNamespace(class_text=text, background_text=background),
+            clip=SimpleNamespace(logit_scale=100.0 if name != "torn" else 1.0),
+            evidence=lambda *_, seen=seen: seen,
+        )
+        counts = prototypes.counted(run, world, iter([batch]))["predicted"].values()
+        total = sum(c["all"] for c in counts)
+        assert total == batch.labels.sum()
+        assert tuple(sum(c[sense] for c in counts) / total for sense in prototypes.NAMED) == senses[name]
 
 
 @pytest.mark.slow

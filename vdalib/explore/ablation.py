@@ -227,8 +227,8 @@ def fits(runs: Sequence[Mapping[str, Any]]) -> str:
 def lost_on_the_way(runs: Sequence[Mapping[str, Any]], base: str = TEXT) -> str:
     """Entries of benchmarks/labels.py as a table for each row but `base`: from CAM to prediction, beside `base`.
 
-    The last columns are the row's own queries minus those of `base`, and minus text in the same runs; bold: a finding. All are
-    of the seeds that both rows have.
+    The last columns are the row's own queries minus those of `base` and, where that is TEXT, minus text in the same runs; bold: a
+    finding. All are of the seeds that both rows have.
     """
     rows = by_row(runs)
     own, rivals = rows.get(base, {}), [(row, found) for row, found in rows.items() if row != base]
@@ -242,10 +242,10 @@ def lost_on_the_way(runs: Sequence[Mapping[str, Any]], base: str = TEXT) -> str:
                 {seed: of_row[seed][place][asked][rung] for seed in shared if rung in of_row[seed][place][asked]}
                 for of_row, asked in ((own, "own"), (others, "own"), (others, "text"))
             )
-            gains = [marked(difference(values, second)) for values in (first, text)]
+            gains = [marked(difference(values, second)) for values in ((first, text) if base == TEXT else (first,))]
             table.append([f"{place}: {rung}", *(mean_and_error([*values.values()]) for values in (first, second)), *gains])
         heads = [f"mIoU, % ({len(shared)} seeds)", f"*{base}*", f"*{rival}*", f"minus *{base}*", "minus text in the same runs"]
-        found.append(markdown_table(heads, table))
+        found.append(markdown_table(heads[: len(table[0])] if table else heads, table))
     return "\n\n".join(found)
 
 
