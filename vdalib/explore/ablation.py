@@ -245,7 +245,7 @@ def lost_on_the_way(runs: Sequence[Mapping[str, Any]], base: str = TEXT) -> str:
             gains = [marked(difference(values, second)) for values in ((first, text) if base == TEXT else (first,))]
             table.append([f"{place}: {rung}", *(mean_and_error([*values.values()]) for values in (first, second)), *gains])
         heads = [f"mIoU, % ({len(shared)} seeds)", f"*{base}*", f"*{rival}*", f"minus *{base}*", "minus text in the same runs"]
-        found.append(markdown_table(heads[: len(table[0])] if table else heads, table))
+        found.append(markdown_table(heads[: len(table[0])], table))
     return "\n\n".join(found)
 
 

@@ -31,15 +31,14 @@ from vdalib.training.devices import accelerator_for
 from vdalib.training.interrupts import deferred_interrupt
 from vdalib.training.step import Step
 
+_TAMER = "lower schedule.learning_rate (and mixture.learning_rate, where there is a mixture) or try precision=no"
+
 
 def learning_rate_factor(step: int, schedule: ScheduleConfig) -> float:
     """Linear warm-up, then polynomial decay to zero at `total_steps` ([P] annex)."""
     if step < schedule.lr_warmup:
         return 1 - (1 - step / schedule.lr_warmup) * (1 - 1e-6)
     return (1 - step / schedule.total_steps) ** schedule.lr_power
-
-
-_TAMER = "lower schedule.learning_rate (and mixture.learning_rate, where there is a mixture) or try precision=no"
 
 
 class Trainer:
